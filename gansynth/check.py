@@ -1,0 +1,118 @@
+"""Does a dataset hold what its receipts say, and are its shards all there? And making good what is not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gansynth import manifest
+from gansynth.dataset import Dataset, missing, read_receipt
+from gansynth.errors import GansynthError, StoreError
+from gansynth.plan import ShardPlan
+from gansynth.receipt import SUFFIX, FileRecord, Receipt
+
+_CHUNK = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong.
+
+    Args:
+        path: the file, or the stem of the shard.
+        what: what is wrong with it.
+        shard: the shard to make again; None for index files and files that belong to no shard.
+    """
+
+    path: str
+    what: str
+    shard: ShardPlan | None = None
+
+
+def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Iterator[Problem]:
+    """Read every byte of a dataset and compare it with the receipts; yields what is damaged or missing.
+
+    Args:
+        dataset: the dataset.
+        on_shard: called after each shard.
+    """
+    done = dataset.done()
+    damaged = False
+    for shard in missing(dataset.plan, done):
+        yield Problem(shard.stem, "is missing", shard)
+    for split, numbers in done.items():
+        for number in sorted(numbers):
+            found = list(_shard_problems(dataset, split, number))
+            damaged = damaged or bool(found)
+            yield from found
+            on_shard()
+    complete = sum(map(len, done.values())) == len(dataset.plan)
+    if complete and not damaged:
+        yield from _catalogue_problems(dataset)
+
+
+def _shard_problems(dataset: Dataset, split: str, number: int) -> Iterator[Problem]:
+    stem = f"{split}/{number:06d}"
+    try:
+        shard = dataset.plan.find(split, number)
+    except KeyError:
+        yield Problem(f"{stem}{SUFFIX}", "belongs to no shard of the recipe; delete it and its tar and Parquet file")
+        return
+    try:
+        receipt = read_receipt(dataset.store, split, number)
+    except GansynthError as error:
+        yield Problem(f"{stem}{SUFFIX}", str(error).partition(";")[0], shard)
+        return
+    for suffix, record in ((".tar", receipt.tar), (".parquet", receipt.manifest)):
+        if fault := _file_fault(dataset, stem + suffix, record):
+            yield Problem(stem + suffix, fault, shard)
+            return
+    if fault := _manifest_fault(dataset, shard, receipt):
+        yield Problem(f"{stem}.parquet", fault, shard)
+
+
+def _file_fault(dataset: Dataset, path: str, record: FileRecord) -> str | None:
+    try:
+        size = dataset.store.size(path)
+        if size != record.bytes:
+            return f"has {size:,} bytes, but {record.bytes:,} were written"
+        digest = hashlib.sha256()
+        for offset in range(0, size, _CHUNK):
+            digest.update(dataset.store.read(path, offset, min(_CHUNK, size - offset)))
+    except StoreError as error:
+        return str(error).partition(": ")[2].partition(";")[0]
+    return None if digest.hexdigest() == record.sha256 else "holds other bytes than were written (sha256 differs)"
+
+
+def _manifest_fault(dataset: Dataset, shard: ShardPlan, receipt: Receipt) -> str | None:
+    """Whether the manifest holds the planned samples, and whether the receipt counts them rightly."""
+    columns = ["seed", "class_index", "truncation", "status"]
+    table = manifest.decode(dataset.store.read(f"{shard.stem}.parquet"), columns)
+    recipe, rows = dataset.record.recipe, dataset.plan.rows(shard)
+    planned = {
+        "seed": rows.seeds.tolist(),
+        "class_index": [recipe.classes[i].index if recipe.classes else None for i in rows.classes.tolist()],
+        "truncation": [recipe.truncations[i] for i in rows.truncations.tolist()],
+    }
+    for column, values in planned.items():
+        if table[column].to_pylist() != values:
+            return f"its column {column} is not what the recipe plans"
+    status = Counter(table["status"].to_pylist())
+    counted = (receipt.rows, receipt.samples, receipt.rejected)
+    return None if counted == (len(rows), status["ok"], status["rejected"]) else "its rows are not those of the receipt"
+
+
+def _catalogue_problems(dataset: Dataset) -> Iterator[Problem]:
+    for path, content in dataset.catalogue().items():
+        if not dataset.store.exists(path):
+            yield Problem(path, "is missing; run `gansynth finalize`")
+        elif dataset.store.read(path) != content:
+            yield Problem(path, "does not fit the receipts; run `gansynth finalize`")
+
+
+def discard(dataset: Dataset, problem: Problem) -> None:
+    """Take a damaged shard out of the dataset, so that it counts as missing. The receipt goes first."""
+    if problem.shard is not None:
+        dataset.store.delete(f"{problem.shard.stem}{SUFFIX}")

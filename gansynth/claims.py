@@ -1,0 +1,70 @@
+"""Exclusive, expiring claims on shards, for datasets whose writers may produce different bits.
+
+Writers of one environment produce the same bytes, so rendering a shard twice does no harm. Writers of several must not
+meet in one shard: tar and manifest could come from different hands. A claim is a file that exactly one writer can
+create. Its holder renews it by creating the next; after the last one's expiry anybody may create the next.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+from gansynth.plan import ShardPlan
+from gansynth.store import SCRATCH, Store
+
+FOLDER = f"{SCRATCH}/claims"
+LIFETIME_SECONDS = 300.0
+_NAME = re.compile(r"(?P<shard>\w+-\d+)\.(?P<generation>\d+)\Z")
+
+
+class Claims:
+    """Claims of one writer.
+
+    Args:
+        store: of the dataset.
+        worker: name of the writer.
+    """
+
+    def __init__(self, store: Store, worker: str) -> None:
+        self._store, self._worker = store, worker
+        self._held: dict[str, tuple[int, float]] = {}
+
+    def take(self, shard: ShardPlan) -> bool:
+        """Claim a shard; False if another writer holds it."""
+        name = shard.stem.replace("/", "-")
+        generations = self._generations(name)
+        if generations and not self._expired(name, generations[-1]):
+            return False
+        return self._create(name, generations[-1] + 1 if generations else 0)
+
+    def renew(self) -> None:
+        """Prolong the claims that are halfway to their expiry."""
+        now = time.time()
+        for name, (generation, since) in list(self._held.items()):
+            if now - since > LIFETIME_SECONDS / 2:
+                self._create(name, generation + 1)
+
+    def release(self, shard: ShardPlan) -> None:
+        """Give a claim up."""
+        name = shard.stem.replace("/", "-")
+        if self._held.pop(name, None) is not None:
+            for generation in self._generations(name):
+                self._store.delete(f"{FOLDER}/{name}.{generation}")
+
+    def _create(self, name: str, generation: int) -> bool:
+        now = time.time()
+        content = json.dumps({"worker": self._worker, "expires": now + LIFETIME_SECONDS}).encode()
+        created = self._store.create(f"{FOLDER}/{name}.{generation}", content)
+        if created:
+            self._held[name] = (generation, now)
+        return created
+
+    def _generations(self, name: str) -> list[int]:
+        matches = (_NAME.match(found) for found in self._store.list(FOLDER))
+        return sorted(int(m["generation"]) for m in matches if m and m["shard"] == name)
+
+    def _expired(self, name: str, generation: int) -> bool:
+        content = json.loads(self._store.read(f"{FOLDER}/{name}.{generation}"))
+        return float(content["expires"]) < time.time()

@@ -1,0 +1,46 @@
+"""The command line: `gansynth COMMAND`. Thin: parses, calls the library, prints, and maps errors to exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from gansynth.cli import datasets, models, recipes
+from gansynth.errors import GansynthError
+
+app = App(
+    name="gansynth",
+    help="Make image datasets from pretrained GANs: a recipe in, WebDataset shards with latent manifests out.",
+    help_epilogue="Exit codes: 0 done, 1 some shards failed or a check found damage, 2 bad input, 130 and 143 interrupted.",
+    result_action="return_value",
+)
+recipes.register(app)
+datasets.register(app)
+app.command(models.app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; returns its exit code. Errors that were raised on purpose become one line on standard error."""
+    try:
+        code = app(list(arguments), exit_on_error=False, print_error=False)
+    except GansynthError as error:
+        for line in str(error).splitlines():
+            print(f"gansynth: {line}", file=sys.stderr)
+        return error.exit_code
+    except CycloptsError as error:
+        reason = " ".join(str(error).split())
+        print(f"gansynth: {reason} See `gansynth --help`.", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code if isinstance(code, int) else 0

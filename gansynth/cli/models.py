@@ -1,0 +1,99 @@
+"""Commands about generators: models list, pull, info."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gansynth.generators import describe, weights
+from gansynth.progress import progress
+
+app = App(name="models", help="The generators that recipes may name: list them, fetch weights, look at one.")
+
+
+@app.command(name="list")
+def list_models() -> int:
+    """List the known generators and whether their weights are on this machine. Example:
+
+    gansynth models list
+    """
+    print(f"{'name':18}{'pixels':>8}{'classes':>9}{'z':>6}{'million':>9}  weights")
+    for name, known in weights.KNOWN.items():
+        place = "embedded" if known.files is None else "here" if weights.locate(name) else "to be pulled"
+        print(f"{name:18}{known.resolution:>8}{known.num_classes:>9,}{known.z_dim:>6}{known.parameters:>9.1f}  {place}")
+    print("\nBesides: a folder or file of BigGAN-deep weights; `fake`, textures without a network.")
+    return 0
+
+
+@app.command
+def pull(name: str, /, *, url: str | None = None) -> int:
+    """Fetch the weights of a known generator into the cache folder ($GANSYNTH_CACHE). Example:
+
+        gansynth models pull biggan-deep-256
+
+    An interrupted download goes on where it stopped; files that are there are not fetched again.
+
+    Args:
+        name: a name of `gansynth models list`.
+        url: a mirror's folder with config.json and pytorch_model.bin, in place of the original source.
+    """
+    from gansynth.generators.download import pull as fetch
+
+    with ExitStack() as stack:
+        bars: dict[str, list[object]] = {}
+
+        def on_bytes(file: str, done: int, total: int | None) -> None:
+            if file not in bars:
+                bars[file] = [stack.enter_context(progress(total or 0, f"bytes of {file}")), 0]
+            advance, before = bars[file]
+            assert callable(advance) and isinstance(before, int)
+            advance(done - before)
+            bars[file][1] = done
+
+        folder = fetch(name, url, on_bytes)
+    print(folder)
+    return 0
+
+
+@app.command
+def info(
+    name: str,
+    /,
+    *,
+    classes: Annotated[bool, Parameter(negative="")] = False,
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Show what is known of a generator, without loading its weights. Example:
+
+        gansynth models info fashion-32 --classes
+
+    Args:
+        name: a name of `gansynth models list`, or a folder or file of weights.
+        classes: list the classes.
+        json_output: print JSON.
+    """
+    found = describe(name)
+    facts = {
+        "name": found.name,
+        "family": found.family,
+        "resolution": found.resolution,
+        "classes": found.num_classes,
+        "z_dim": found.z_dim,
+        "latents": list(found.latents),
+        "licence": found.licence,
+        "origin": found.origin,
+        "weights_sha256": found.weights_sha256,
+    }
+    if json_output:
+        print(json.dumps({**facts, "labels": [c.name for c in found.labels.classes]}, indent=2))
+        return 0
+    for key, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        print(f"{key:16}{'known once loaded' if shown is None else shown}")
+    if classes:
+        for label in found.labels.classes:
+            print(f"{label.index:>6}  {label.wnid or '':10}  {label.name}")
+    return 0

@@ -1,0 +1,44 @@
+"""Options that commands share, and reading a recipe with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gansynth.errors import InputError
+from gansynth.recipe import Recipe, parse_value
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What every command that takes a recipe understands."""
+
+    output: str | None = None
+    "Where the dataset goes, in place of the recipe's `output`: a folder or an fsspec URL."
+
+    device: str = "auto"
+    "auto, cpu or cuda:N."
+
+    set: Annotated[list[str], Parameter(name="--set", negative="")] = field(default_factory=list)
+    "Replace a key of the recipe, such as `--set truncation=[0.4,0.9]` or `--set image.quality=90`; may be repeated."
+
+    allow_code: Annotated[bool, Parameter(negative="")] = False
+    "Permit a generator of the form package.module:factory, which runs that code."
+
+    def load(self, path: Path) -> Recipe:
+        """The recipe in a file, with these options applied."""
+        overrides = dict(_assignment(text) for text in self.set)
+        if self.output is not None:
+            overrides["output"] = self.output
+        return Recipe.load(path, overrides)
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set: saw {text!r}, which sets nothing; write --set key=value")
+    return key, parse_value(value)

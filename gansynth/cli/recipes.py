@@ -1,0 +1,239 @@
+"""Commands that take a recipe: plan, generate; and sheet, which takes a dataset too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gansynth import api
+from gansynth.cli.options import RecipeOptions
+from gansynth.dataset import Dataset, shards_done
+from gansynth.errors import InputError
+from gansynth.estimate import bytes_per_sample, images_per_second
+from gansynth.plan import Plan, ShardPlan
+from gansynth.progress import duration, progress, size
+from gansynth.record import FILE as RECORD
+from gansynth.seeds import parse_seeds
+from gansynth.session import choose_device, resolve_for
+from gansynth.stopping import Stop, stop_on_signals
+from gansynth.store import Store
+
+DEFAULTS = RecipeOptions()
+
+
+def register(app: App) -> None:
+    """Add the commands of this module."""
+    for command in (plan, generate, sheet):
+        app.command(command)
+
+
+def plan(
+    recipe: Path,
+    /,
+    *,
+    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    options: RecipeOptions = DEFAULTS,
+) -> int:
+    """Show what a recipe will make: shards, samples, estimated bytes and time, what exists and what is missing.
+
+    Writes nothing and needs no weights. Example:
+
+        gansynth plan deploy/recipes/demo.yaml
+
+    Args:
+        recipe: a recipe file.
+        json_output: print JSON.
+    """
+    wanted = options.load(recipe)
+    device_type = options.device.partition(":")[0] if options.device != "auto" else "cpu"
+    resolved, found = resolve_for(wanted, device_type, allow_code=options.allow_code)
+    planned = Plan(resolved)
+    done = shards_done(Store(str(wanted.output)), resolved.splits) if found else {}
+    facts = _facts(planned, done, device_type)
+    if json_output:
+        print(json.dumps(facts, indent=2))
+    else:
+        _print_plan(planned, facts, str(wanted.output or "no output given"))
+    return 0
+
+
+def _facts(planned: Plan, done: dict[str, set[int]], device_type: str) -> dict[str, object]:
+    recipe = planned.recipe
+    splits = {
+        split: {
+            "shards": planned.shards_of(split),
+            "samples": sum(s.samples for s in planned.sections if s.split == split),
+            "done": sum(number < planned.shards_of(split) for number in done.get(split, ())),
+        }
+        for split in recipe.splits
+    }
+    finished = sum(split["done"] for split in splits.values())
+    rate = images_per_second(recipe, device_type)
+    share = 1 - finished / max(1, len(planned))
+    return {
+        "name": recipe.name,
+        "generator": recipe.info.name,
+        "resolution": recipe.info.resolution,
+        "classes": len(recipe.classes),
+        "truncations": list(recipe.truncations),
+        "parts": [str(part) for part in recipe.parts],
+        "splits": splits,
+        "shards": len(planned),
+        "samples": planned.samples,
+        "done": finished,
+        "missing": len(planned) - finished,
+        "estimated_bytes": round(planned.samples * bytes_per_sample(recipe)),
+        "estimated_worker_seconds": None if rate is None else round(planned.samples * share / rate, 1),
+        "batch_size": recipe.batch_size,
+        "precision": recipe.precision,
+    }
+
+
+def _print_plan(planned: Plan, facts: dict[str, object], output: str) -> None:
+    recipe = planned.recipe
+    classes = f"{len(recipe.classes)} classes" if recipe.classes else "unconditional"
+    seeds = sum(map(len, recipe.parts))
+    parts = f"{len(recipe.parts)} part{'s' if len(recipe.parts) > 1 else ''}"
+    print(f"{recipe.name}: {recipe.info.name}, {recipe.info.resolution} x {recipe.info.resolution}, {classes}, "
+          f"{len(recipe.truncations)} truncations, {seeds:,} seeds in {parts}")  # fmt: skip
+    print(f"output: {output}\n")
+    print(f"{'split':8}{'shards':>12}{'samples':>16}{'done':>12}")
+    splits = facts["splits"]
+    assert isinstance(splits, dict)
+    for name, split in splits.items():
+        print(f"{name:8}{split['shards']:>12,}{split['samples']:>16,}{split['done']:>12,}")
+    print(f"{'all':8}{facts['shards']:>12,}{facts['samples']:>16,}{facts['done']:>12,}\n")
+    seconds, count = facts["estimated_worker_seconds"], facts["estimated_bytes"]
+    assert isinstance(count, int)
+    time = (
+        f"about {duration(seconds)} on one worker"
+        if isinstance(seconds, float)
+        else "not known for this generator here"
+    )
+    print(f"size: about {size(count)}\ntime: {time}")
+
+
+def generate(
+    recipe: Path,
+    /,
+    *,
+    shards: str | None = None,
+    allow_mixed: Annotated[bool, Parameter(negative="")] = False,
+    options: RecipeOptions = DEFAULTS,
+) -> int:
+    """Make the missing shards of a recipe in this process, without Prefect.
+
+    For debugging and for Slurm arrays, where each task takes its own shards. Example:
+
+        gansynth generate deploy/recipes/demo.yaml --shards 0-3
+
+    Args:
+        recipe: a recipe file, or the recipe.yaml of a dataset.
+        shards: which shards of the plan, numbered from 0 over all splits: "0-9,12". All if left out.
+        allow_mixed: go on with a dataset that was begun with another device or other library versions.
+    """
+    wanted = options.load(recipe)
+    chosen = None if shards is None else _chooser(shards)
+    with stop_on_signals(Stop()) as stop, ExitStack() as stack:
+        advance = None
+
+        def start(total: int, done: int) -> None:
+            nonlocal advance
+            advance = stack.enter_context(progress(total, "images", done))
+
+        summary = api.generate(
+            wanted,
+            device=options.device,
+            shards=chosen,
+            allow_mixed=allow_mixed,
+            allow_code=options.allow_code,
+            stop=stop,
+            on_start=start,
+            on_rows=lambda count: advance(count) if advance else None,
+        )
+    return report(summary)
+
+
+def report(summary: api.Summary) -> int:
+    """Print what a run did; returns the exit code."""
+    for failure in summary.failures:
+        print(f"shard {failure.shard.stem} failed: {api.describe_error(failure.error)}", file=sys.stderr)
+    url, count = summary.dataset.store.url, len(summary.receipts)
+    rate = f", {summary.samples / summary.seconds:,.1f} images/s" if count else ""
+    print(f"{count} shards with {summary.samples:,} images made in {duration(summary.seconds)}{rate}")
+    state = (
+        "complete" if summary.missing == 0 else f"{summary.missing:,} of {len(summary.dataset.plan):,} shards missing"
+    )
+    print(f"{url}: {state}")
+    return 1 if summary.failures else 0
+
+
+def _chooser(text: str) -> Callable[[Plan], Iterable[ShardPlan]]:
+    ordinals = parse_seeds(text.replace(" ", "")) if text else None
+    if ordinals is None:
+        raise InputError("--shards: saw nothing; write for example --shards 0-9")
+
+    def choose(planned: Plan) -> Iterable[ShardPlan]:
+        for ordinal in ordinals:
+            if ordinal >= len(planned):
+                raise InputError(
+                    f"--shards: saw {ordinal}, but the plan has shards 0 to {len(planned) - 1}; see `gansynth plan`"
+                )
+        return map(planned.shard, ordinals)
+
+    return choose
+
+
+def sheet(
+    source: str,
+    /,
+    *,
+    to: Path | None = None,
+    classes: int = 10,
+    samples: int = 4,
+    options: RecipeOptions = DEFAULTS,
+) -> int:
+    """Draw a contact sheet: classes down, truncations and seeds across.
+
+    From a recipe it renders a preview before anything is spent; from a dataset it shows what is stored. Examples:
+
+        gansynth sheet deploy/recipes/demo.yaml
+        gansynth sheet datasets/demo --to sheet.png
+
+    Args:
+        source: a recipe file, or a dataset's folder or URL.
+        to: the PNG file to write; NAME-sheet.png in this folder if left out.
+        classes: how many classes at most.
+        samples: how many seeds (of a recipe) or samples (of a dataset) for each class and truncation.
+    """
+    from gansynth import sheet as sheets
+    from gansynth.generators import load_generator
+
+    if classes < 1 or samples < 1:
+        raise InputError(f"saw --classes {classes} and --samples {samples}; both are whole numbers from 1")
+    if not Path(source).is_file() and Store(source).exists(RECORD):
+        dataset = Dataset.open(source)
+        name, drawn = dataset.record.recipe.name, sheets.stored(dataset, classes, samples)
+    else:
+        device = choose_device(options.device)
+        recipe = options.load(Path(source)).model_copy(update={"output": None})
+        resolved, _ = resolve_for(recipe, device, allow_code=options.allow_code)
+        generator = load_generator(
+            resolved.info.name, device, resolved.precision, resolved.info.options, allow_code=options.allow_code
+        )
+        count = min(classes, len(resolved.classes) or 1) * len(resolved.truncations) * samples
+        with progress(count, "images") as advance:
+            name, drawn = resolved.name, sheets.preview(resolved, generator, classes, samples, advance)
+    target = to or Path(f"{name.replace(' ', '-')}-sheet.png")
+    try:
+        target.write_bytes(drawn.png())
+    except OSError as error:
+        raise InputError(f"--to {target}: cannot be written ({error}); choose another place") from None
+    print(target)
+    return 0

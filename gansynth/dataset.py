@@ -1,0 +1,108 @@
+"""A dataset on storage: which shards it has, which it lacks, and its catalogue (index files and card)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+from gansynth import card, record
+from gansynth.errors import OutputError, StoreError
+from gansynth.index import index_files
+from gansynth.plan import Plan, ShardPlan
+from gansynth.receipt import SUFFIX, Receipt
+from gansynth.record import Record
+from gansynth.store import Store
+
+_RECEIPT = re.compile(r"(\d{6,})" + re.escape(SUFFIX) + r"\Z")
+_READERS = 8  # receipts are read in parallel: on object stores each takes a round trip
+Numbers = dict[str, set[int]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that has been begun.
+
+    Args:
+        store: where it lies.
+        record: its recipe.yaml.
+    """
+
+    store: Store
+    record: Record
+
+    @classmethod
+    def open(cls, url: str) -> Dataset:
+        """The dataset at a folder or URL. Raises OutputError if there is none, or if its recipe.yaml is damaged."""
+        store = Store(url)
+        found = read_record(store)
+        if found is None:
+            raise OutputError(f"{url}: holds no {record.FILE}, so it is no dataset of gansynth; check the path")
+        return cls(store, found)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """All shards that it is to have."""
+        return Plan(self.record.recipe)
+
+    def done(self) -> Numbers:
+        """Numbers of the shards that exist, by split: one listing a split, no probing."""
+        return shards_done(self.store, self.record.recipe.splits)
+
+    def receipts(self, split: str, numbers: set[int]) -> Iterator[Receipt]:
+        """Receipts of these shards, by number. Raises StoreError for one that cannot be read."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            yield from pool.map(lambda number: read_receipt(self.store, split, number), sorted(numbers))
+
+    def announce(self, split: str) -> None:
+        """List a split in the unfinished card, now that a tar of it is in place."""
+        listed = card.listed_splits(self.store.read(card.FILE))
+        if split not in listed:
+            splits = [s for s in self.record.recipe.splits if s in listed | {split}]
+            self.store.publish(card.FILE, card.unfinished(self.record, splits))
+
+    def catalogue(self) -> dict[str, bytes]:
+        """Index files and finished card as they should be for the shards that exist: path -> content."""
+        done = self.done()
+        receipts = {split: list(self.receipts(split, done[split])) for split in self.record.recipe.splits}
+        receipts = {split: shards for split, shards in receipts.items() if shards}
+        return {**index_files(self.record.recipe.name, receipts), card.FILE: card.finished(self.record, receipts)}
+
+    def finalize(self) -> bool:
+        """Write the catalogue if the dataset is complete and the catalogue is not there yet; whether it was written."""
+        if sum(map(len, self.done().values())) < len(self.plan):
+            return False
+        changed = False
+        # The card comes last: it is what says that the dataset is finished.
+        for path, content in self.catalogue().items():
+            if not self.store.exists(path) or self.store.read(path) != content:
+                self.store.publish(path, content)
+                changed = True
+        return changed
+
+
+def read_record(store: Store) -> Record | None:
+    """The record of the dataset in a store, or None if there is no dataset."""
+    if not store.exists(record.FILE):
+        return None
+    return Record.decode(store.read(record.FILE), store.url)
+
+
+def read_receipt(store: Store, split: str, number: int) -> Receipt:
+    """The receipt of a shard. Raises StoreError if it is missing, damaged, or another shard's."""
+    receipt = Receipt.decode(store.read(f"{split}/{number:06d}{SUFFIX}"))
+    if (receipt.split, receipt.shard) != (split, number):
+        raise StoreError(f"{split}/{number:06d}{SUFFIX}: is the receipt of another shard; run `gansynth repair`")
+    return receipt
+
+
+def shards_done(store: Store, splits: dict[str, float]) -> Numbers:
+    """Numbers of the shards that have a receipt, by split."""
+    return {split: {int(match[1]) for name in store.list(split) if (match := _RECEIPT.match(name))} for split in splits}
+
+
+def missing(plan: Plan, done: Numbers) -> Iterator[ShardPlan]:
+    """The shards of a plan that do not exist yet, in order."""
+    return (shard for shard in plan if shard.number not in done.get(shard.split, set()))

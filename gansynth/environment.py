@@ -1,0 +1,71 @@
+"""What pixels depend on beside the recipe: device and library versions. Recorded in recipe.yaml and receipts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from gansynth.identity import RENDER_VERSION
+
+_PACKAGES = ("torch", "numpy", "scipy", "pillow", "imagecodecs", "pyarrow")
+
+
+def environment(device: str) -> dict[str, str]:
+    """Everything that may change a bit of the output, by name.
+
+    Args:
+        device: a torch device such as cpu or cuda:0.
+    """
+    return {
+        "device": device_model(device),
+        **{package: version(package) for package in _PACKAGES},
+        "render_version": str(RENDER_VERSION),
+    }
+
+
+def device_model(device: str) -> str:
+    """Name of the processor or GPU, with the instruction set that torch uses on a CPU."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def peak_memory(device: str) -> dict[str, int]:
+    """Largest memory this process has held so far, in bytes: host, and GPU if it uses one."""
+    import torch
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.device(device).type == "cuda":
+        peak["device_bytes"] = torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+def visible_devices(wanted: str) -> list[str]:
+    """Torch device names for `auto`, `cpu`, `cuda` or `cuda:N`: all GPUs if there are any for auto and cuda."""
+    if wanted in ("auto", "cuda"):
+        import torch
+
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        return gpus or ["cpu"] if wanted == "auto" else gpus
+    return [wanted]
+
+
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

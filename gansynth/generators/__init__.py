@@ -1,0 +1,137 @@
+"""Generators by name or path. `describe` loads neither weights nor torch; `load_generator` does."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansynth.errors import RecipeError, WeightsError
+from gansynth.generators import biggan_folder, fake, weights
+from gansynth.info import GeneratorInfo
+
+if TYPE_CHECKING:
+    from gansynth.generators.protocol import Generator
+
+__all__ = ["describe", "load_generator"]
+
+
+def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, allow_code: bool = False) -> GeneratorInfo:
+    """Facts of a generator: enough to validate a recipe and to plan.
+
+    Args:
+        name_or_path: a name of `gansynth models list`, a folder or file of weights, or `package.module:factory`.
+        options: the recipe's generator_options.
+        allow_code: permit `package.module:factory`, which runs code.
+
+    Raises:
+        RecipeError: no such generator, or options that it does not take.
+        WeightsError: a folder or file that describes no generator.
+    """
+    options = options or {}
+    if name_or_path == "fake":
+        return fake.describe(options)
+    if name_or_path in weights.KNOWN:
+        return _describe_known(name_or_path, options)
+    if _is_code(name_or_path):
+        custom = _run_factory(name_or_path, options, "cpu", "float32", allow_code)
+        return _info_of(name_or_path, custom, options)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise RecipeError(
+            f"generator: saw {name_or_path!r}, which is neither a known name nor an existing path; "
+            f"known are {', '.join(['fake', *weights.KNOWN])}"
+        )
+    return biggan_folder.describe(path, options=options)
+
+
+def load_generator(
+    name_or_path: str,
+    device: str = "cpu",
+    precision: str = "float32",
+    options: Mapping[str, Any] | None = None,
+    *,
+    allow_code: bool = False,
+) -> Generator:
+    """A generator with its weights, in evaluation mode, ready to `sample`.
+
+    Args:
+        name_or_path, options, allow_code: as in `describe`.
+        device: a torch device such as cpu or cuda:0.
+        precision: float32, bfloat16 or float16.
+
+    Raises:
+        RecipeError, WeightsError: as `describe`; also weights that are missing, damaged or do not fit.
+    """
+    options = options or {}
+    if _is_code(name_or_path):
+        return _run_factory(name_or_path, options, device, precision, allow_code)
+    info = describe(name_or_path, options)
+    if info.family == "fake":
+        return fake.FakeGenerator(info)
+    from gansynth.generators import biggan  # imports torch
+
+    return biggan.load(info, _path_of(name_or_path), device, precision)
+
+
+def _describe_known(name: str, options: Mapping[str, Any]) -> GeneratorInfo:
+    known, folder = weights.KNOWN[name], weights.locate(name)
+    if folder is not None:
+        info = biggan_folder.describe(folder, name, options)
+    else:
+        info = biggan_folder.describe_config(known.config or {}, name, options)
+    return replace(info, licence=known.licence, origin=known.origin, weights_sha256=known.weights_sha256)
+
+
+def _path_of(name_or_path: str) -> Path:
+    if name_or_path not in weights.KNOWN:
+        return Path(name_or_path).expanduser()
+    folder = weights.locate(name_or_path)
+    if folder is None:
+        raise WeightsError(
+            f"generator: the weights of {name_or_path} are not on this machine; run `gansynth models pull {name_or_path}`, "
+            f"or give the path of a folder that holds them"
+        )
+    return folder
+
+
+def _is_code(name: str) -> bool:
+    module, colon, factory = name.partition(":")
+    return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _run_factory(name: str, options: Mapping[str, Any], device: str, precision: str, allow_code: bool) -> Generator:
+    from gansynth.generators.protocol import Generator
+
+    if not allow_code:
+        raise RecipeError(f"generator: {name} would run code; pass --allow-code if you trust it")
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"generator: {name} cannot be imported ({error}); check the name and PYTHONPATH") from None
+    generator = factory(device=device, precision=precision, **options)
+    if not isinstance(generator, Generator):
+        raise RecipeError(
+            f"generator: {name} returned a {type(generator).__name__} that lacks parts of the generator contract; "
+            f"see gansynth/generators/protocol.py"
+        )
+    return generator
+
+
+def _info_of(name: str, generator: Generator, options: Mapping[str, Any]) -> GeneratorInfo:
+    return GeneratorInfo(
+        name=name,
+        family="custom",
+        z_dim=generator.z_dim,
+        num_classes=generator.num_classes,
+        resolution=generator.resolution,
+        labels=generator.labels,
+        latents=("truncated_normal", "normal", "numpy_normal"),
+        truncation_rule="psi",
+        options=dict(options),
+        weights_sha256=generator.weights_sha256,
+        licence=generator.licence,
+    )

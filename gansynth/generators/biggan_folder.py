@@ -1,0 +1,90 @@
+"""A folder of BigGAN-deep weights in the format of pytorch-pretrained-biggan, read without loading tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gansynth.errors import RecipeError, WeightsError
+from gansynth.generators import weights
+from gansynth.info import GeneratorInfo
+from gansynth.labels import LabelSet, imagenet, named_classes, numbered_classes
+
+_REQUIRED = ("channel_width", "layers", "num_classes", "output_dim", "z_dim")
+
+
+def describe(path: Path, name: str | None = None, options: Mapping[str, Any] | None = None) -> GeneratorInfo:
+    """Facts of the weights in a folder, without loading them.
+
+    Args:
+        path: folder with config.json and the weights, or the file of weights beside its config.json. An optional
+            gansynth.json gives labels, licence and origin.
+        name: name to show instead of the path.
+        options: BigGAN takes none.
+
+    Raises:
+        WeightsError: no weights, no or broken configuration.
+        RecipeError: options were given.
+    """
+    folder = path if path.is_dir() else path.parent
+    about = weights.read_json(folder / "gansynth.json") if (folder / "gansynth.json").exists() else {}
+    info = describe_config(read_config(folder), name or str(path.resolve()), options, about)
+    weights.weights_file(path)
+    return info
+
+
+def describe_config(
+    config: Mapping[str, Any],
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> GeneratorInfo:
+    """Facts of weights that are not at hand, from their configuration and the content of gansynth.json."""
+    if options:
+        raise RecipeError(f"generator_options: saw `{next(iter(options))}`; BigGAN generators take none")
+    about = about or {}
+    return GeneratorInfo(
+        name=name,
+        family="biggan",
+        z_dim=config["z_dim"],
+        num_classes=config["num_classes"],
+        resolution=config["output_dim"],
+        labels=_labels(config["num_classes"], about, name),
+        licence=str(about.get("licence", "unknown")),
+        origin=str(about.get("origin", "unknown")),
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a folder in the library's format; raises WeightsError if it describes no BigGAN-deep."""
+    path = folder / weights.CONFIG_NAME
+    if not path.exists():
+        raise WeightsError(
+            f"{folder}: holds no {weights.CONFIG_NAME}, so its architecture is unknown; put it beside the weights"
+        )
+    config = weights.read_json(path)
+    missing = [key for key in _REQUIRED if key not in config]
+    if missing:
+        raise WeightsError(f"{path}: has no `{missing[0]}`, so it describes no BigGAN-deep; restore the original file")
+    numbers = [config[key] for key in _REQUIRED if key != "layers"]
+    layers_ok = isinstance(config["layers"], list) and all(
+        isinstance(layer, list) and len(layer) == 3 for layer in config["layers"]
+    )
+    if not layers_ok or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
+        raise WeightsError(f"{path}: has values that describe no BigGAN-deep; restore the original file")
+    size = 4 * 2 ** sum(bool(layer[0]) for layer in config["layers"])
+    if size != config["output_dim"]:
+        raise WeightsError(
+            f"{path}: output_dim is {config['output_dim']}, but its layers give {size}; restore the file"
+        )
+    return config
+
+
+def _labels(num_classes: int, about: Mapping[str, Any], name: str) -> LabelSet:
+    names = about.get("labels")
+    if names is None:
+        return imagenet() if num_classes == 1000 else numbered_classes(num_classes)
+    if not isinstance(names, list) or len(names) != num_classes or not all(isinstance(n, str) for n in names):
+        raise WeightsError(f"{name}: labels in gansynth.json must be a list of {num_classes} names; correct it")
+    return named_classes(names)

@@ -1,0 +1,71 @@
+"""What every generator offers. A new family is one file and one line in the registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from gansynth.info import GeneratorInfo
+from gansynth.labels import LabelSet
+
+if TYPE_CHECKING:
+    import torch
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A pretrained network that turns latents into images, in evaluation mode.
+
+    Attributes:
+        z_dim: length of the latent vector.
+        num_classes: 0 for unconditional generators.
+        resolution: height and width of the images in pixels.
+        labels: the classes.
+        weights_sha256: identity of the weights (see `weights.identity`).
+        licence: of the weights.
+    """
+
+    z_dim: int
+    num_classes: int
+    resolution: int
+    labels: LabelSet
+    weights_sha256: str
+    licence: str
+
+    def sample(
+        self,
+        z: torch.Tensor,
+        classes: torch.Tensor,
+        truncation: torch.Tensor,
+        seeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Render one image a row.
+
+        Args:
+            z: float32 [n, z_dim], already scaled by the truncation where the family does so.
+            classes: int64 [n], indices in [0, num_classes); ignored by unconditional generators.
+            truncation: float32 [n]; may differ from row to row.
+            seeds: int64 [n], for families that draw noise while rendering.
+
+        Returns:
+            uint8 [n, resolution, resolution, 3], on the generator's device. An image does not depend on its position
+            or its neighbours in the batch, as long as n stays the same.
+
+        Raises:
+            RenderError: the network's output is not finite.
+        """
+        ...
+
+
+class Described:
+    """The attributes of the contract, taken from a `GeneratorInfo` whose weights_sha256 is known."""
+
+    def __init__(self, info: GeneratorInfo) -> None:
+        if info.weights_sha256 is None:
+            raise ValueError("the identity of loaded weights is always known")
+        self.info = info
+        self.z_dim = info.z_dim
+        self.num_classes = info.num_classes
+        self.resolution = info.resolution
+        self.labels = info.labels
+        self.weights_sha256 = info.weights_sha256
+        self.licence = info.licence

@@ -1,0 +1,58 @@
+"""What is known of a generator before its weights are loaded: enough to validate a recipe and to plan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gansynth.errors import RecipeError
+from gansynth.labels import LabelSet
+
+Latent = Literal["truncated_normal", "normal", "numpy_normal"]
+TruncationRule = Literal["unit", "psi", "one"]
+
+_TRUNCATION_RULES = {
+    "unit": "truncation is above 0 and at most 1",
+    "psi": "truncation (psi) is any finite number",
+    "one": "this generator has no truncation, so only 1.0 is possible",
+}
+
+
+@dataclass(frozen=True)
+class GeneratorInfo:
+    """Facts about a generator.
+
+    Args:
+        name: as written in the recipe; an absolute path for a folder or file.
+        family: biggan, fake, ...
+        z_dim: length of the latent vector z.
+        num_classes: 0 for unconditional generators.
+        resolution: height and width of the images in pixels.
+        labels: the classes; empty for unconditional generators.
+        latents: distributions that z may come from, the family's default first.
+        truncation_rule: which truncations exist: "unit" (0, 1], "psi" any finite number, "one" 1.0 alone.
+        options: generator_options with every default filled in.
+        weights_sha256: identity of the weights; None when only loading them can tell.
+        licence, origin: of the weights, for receipts and the dataset card.
+    """
+
+    name: str
+    family: str
+    z_dim: int
+    num_classes: int
+    resolution: int
+    labels: LabelSet
+    latents: tuple[Latent, ...] = ("truncated_normal", "normal")
+    truncation_rule: TruncationRule = "unit"
+    options: dict[str, object] = field(default_factory=dict)
+    weights_sha256: str | None = None
+    licence: str = "unknown"
+    origin: str = "unknown"
+
+    def check_truncation(self, value: float) -> None:
+        """Raise RecipeError if this generator has no such truncation."""
+        allowed = {"unit": 0 < value <= 1, "psi": math.isfinite(value), "one": value == 1.0}[self.truncation_rule]
+        if not allowed:
+            rule = _TRUNCATION_RULES[self.truncation_rule]
+            raise RecipeError(f"truncation: saw {value:g}, but for {self.name} {rule}; change it")

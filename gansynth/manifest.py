@@ -1,0 +1,87 @@
+"""The Parquet manifest of a shard: one row a planned sample, with its latent vector."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gansynth.errors import StoreError
+
+FORMAT_VERSION = 1
+
+
+def schema(z_dim: int, w_shape: tuple[int, int] | None = None) -> pa.Schema:
+    """Columns of a manifest.
+
+    Args:
+        z_dim: length of z.
+        w_shape: StyleGAN only: (number of layers, w_dim) of the styles before truncation.
+    """
+    w = [] if w_shape is None else [pa.field("w", pa.list_(pa.list_(pa.float32(), w_shape[1]), w_shape[0]))]
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("sample_id", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("shard", pa.int32(), nullable=False),
+            pa.field("row", pa.int32(), nullable=False),
+            pa.field("part", pa.int32(), nullable=False),
+            pa.field("seed", pa.int64(), nullable=False),
+            pa.field("class_index", pa.int32()),
+            pa.field("class_name", pa.string()),
+            pa.field("wnid", pa.string()),
+            pa.field("label", pa.int32(), nullable=False),
+            pa.field("truncation", pa.float64(), nullable=False),
+            pa.field("z", pa.list_(pa.float32(), z_dim), nullable=False),
+            *w,
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("image_bytes", pa.int64()),
+            pa.field("image_offset", pa.int64()),
+            pa.field("image_sha256", pa.string()),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("reason", pa.string()),
+            pa.field("parent", pa.string()),
+        ]
+    )
+
+
+def encode(rows: Sequence[Mapping[str, Any]], z: np.ndarray[Any, Any], metadata: Mapping[str, str]) -> bytes:
+    """A Parquet file of the rows.
+
+    Args:
+        rows: a mapping from column to value for each row, without z.
+        z: latents, float32 [n, z_dim].
+        metadata: key-value metadata of the file.
+
+    Returns:
+        the same bytes for the same input and pyarrow version.
+    """
+    columns = schema(z.shape[1])
+    latents = pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
+    arrays = [
+        latents if field.name == "z" else pa.array([row.get(field.name) for row in rows], field.type)
+        for field in columns
+    ]
+    table = pa.Table.from_arrays(arrays, schema=columns.with_metadata(dict(metadata)))
+    buffer = io.BytesIO()
+    text = [field.name for field in columns if pa.types.is_string(field.type)]
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=text, store_schema=True)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a manifest; raises StoreError if the bytes are not a Parquet file."""
+    try:
+        return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
+
+
+Status = Literal["ok", "rejected"]

@@ -1,0 +1,200 @@
+"""ShardPlan + Generator + Store -> Receipt: the only place that knows the order of the stages.
+
+    main thread     latents -> generator -> uint8 pixels, batch after batch, shard after shard
+    encode threads  pixels -> compressed bytes and their sha256
+    writer thread   bytes -> tar; rows -> manifest; tar, manifest, receipt -> store
+
+The queue between them is short, so memory stays flat, and the generator goes on with the next shard while the writer
+commits the last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gansynth import encode
+from gansynth.commit import Commit, Encoded, Site
+from gansynth.plan import Plan, Rows, ShardPlan
+from gansynth.receipt import Receipt
+from gansynth.sampling import draw_latents, sample_rows
+from gansynth.stopping import Stop
+from gansynth.store import Store
+
+if TYPE_CHECKING:
+    from gansynth.generators.protocol import Generator
+
+_Piece = tuple[list[Encoded], float]  # images of a part of a batch, and the seconds that encoding them took
+_BATCHES_IN_FLIGHT = 3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A shard that could not be made; nothing of it was committed."""
+
+    shard: ShardPlan
+    error: Exception
+
+
+@dataclass
+class _Work:
+    """A shard in the making, handed from thread to thread."""
+
+    shard: ShardPlan
+    rows: Rows
+    z: npt.NDArray[np.float32]
+    started: float
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    error: Exception | None = None
+    dropped: bool = False
+
+
+class Renderer:
+    """Makes and commits shards.
+
+    Args:
+        plan: what the shards hold.
+        generator: renders; its weights are those of the plan.
+        store: receives.
+        site: for receipts.
+        encode_threads: number of threads that compress images.
+        stop: looked at between shards and between batches.
+        before_manifest: called with a split's name once a tar of it is in place and before its manifest is.
+        on_rows: called with the number of rows that were just written.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        generator: Generator,
+        store: Store,
+        site: Site,
+        encode_threads: int = 1,
+        stop: Stop | None = None,
+        before_manifest: Callable[[str], None] = lambda split: None,
+        on_rows: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._plan, self._recipe = plan, plan.recipe
+        self._generator, self._store, self._site = generator, store, site
+        self._threads = encode_threads
+        self._stop = stop or Stop()
+        self._before_manifest, self._on_rows = before_manifest, on_rows
+        self._encode = encode.encoder(self._recipe.image)
+
+    def render(self, shards: Iterable[ShardPlan]) -> Iterator[Receipt | Failure]:
+        """Make shards one after another; yields each one's outcome, in order.
+
+        An exception fails its shard and no other. Once a stop is requested no further shard is started, and the one
+        at hand is dropped when the time of grace is over; dropped shards have no outcome.
+        """
+        batches: queue.Queue[tuple[_Work, list[Future[_Piece]] | None] | None] = queue.Queue(maxsize=_BATCHES_IN_FLIGHT)
+        outcomes: queue.SimpleQueue[Receipt | Failure] = queue.SimpleQueue()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="encode") as pool:
+            writer = threading.Thread(target=self._write, args=(batches, outcomes), name="write", daemon=True)
+            writer.start()
+            try:
+                for shard in shards:
+                    if self._stop.requested:
+                        break
+                    self._produce(shard, pool, batches)
+                    yield from _drain(outcomes)
+            finally:
+                batches.put(None)
+                writer.join()
+            yield from _drain(outcomes)
+
+    # Main thread
+
+    def _produce(self, shard: ShardPlan, pool: ThreadPoolExecutor, batches: queue.Queue[Any]) -> None:
+        """Render all batches of a shard; errors are kept for the writer to report."""
+        started = time.perf_counter()
+        rows = self._plan.rows(shard)
+        work = _Work(shard, rows, np.empty((0, 0), np.float32), started)
+        try:
+            work.z = draw_latents(self._recipe, rows)
+            work.seconds["latents"] = time.perf_counter() - started
+            for first in range(0, len(rows), self._recipe.batch_size):
+                if self._stop.expired:
+                    work.dropped = True
+                if work.dropped or work.error:
+                    break
+                clock = time.perf_counter()
+                images = sample_rows(self._generator, self._recipe, rows, work.z, first)
+                work.seconds["generator"] += time.perf_counter() - clock
+                batches.put((work, self._submit(pool, images)))
+        except Exception as error:
+            work.error = error
+        except BaseException:
+            work.dropped = True
+            raise
+        finally:
+            batches.put((work, None))
+
+    def _submit(self, pool: ThreadPoolExecutor, images: npt.NDArray[np.uint8]) -> list[Future[_Piece]]:
+        # Several pieces a thread, so that a slow image does not hold up the batch; few enough to cost nothing.
+        size = max(1, len(images) // (2 * self._threads))
+        return [pool.submit(self._encode_all, images[i : i + size]) for i in range(0, len(images), size)]
+
+    # Encode threads
+
+    def _encode_all(self, images: npt.NDArray[np.uint8]) -> _Piece:
+        started = time.perf_counter()
+        encoded = [self._encode_one(image) for image in images]
+        return encoded, time.perf_counter() - started
+
+    def _encode_one(self, image: npt.NDArray[np.uint8]) -> Encoded:
+        if _is_constant(image):
+            return Encoded(b"", "", "constant image")
+        data = self._encode(image)
+        return Encoded(data, hashlib.sha256(data).hexdigest(), None)
+
+    # Writer thread
+
+    def _write(self, batches: queue.Queue[Any], outcomes: queue.SimpleQueue[Receipt | Failure]) -> None:
+        commit: Commit | None = None
+        while (item := batches.get()) is not None:
+            work, pieces = item
+            try:
+                if work.error is None and not work.dropped:
+                    commit = commit or Commit(self._plan, work.shard, work.rows, work.z, self._store, self._site)
+                    if pieces is None:
+                        outcomes.put(commit.publish(self._before_manifest, work.started, work.seconds))
+                    else:
+                        self._add(commit, [piece.result() for piece in pieces])
+            except Exception as error:
+                work.error = error
+            if pieces is None:
+                if work.error is not None:
+                    outcomes.put(Failure(work.shard, work.error))
+                if commit is not None:
+                    commit.close()
+                commit = None
+
+    def _add(self, commit: Commit, pieces: list[_Piece]) -> None:
+        for images, seconds in pieces:
+            commit.seconds["encode"] += seconds
+            self._on_rows(commit.add(images))
+
+
+def _is_constant(image: npt.NDArray[np.uint8]) -> bool:
+    """Whether all pixels have one colour, which no working generator gives."""
+    pixels = image.reshape(-1, image.shape[-1])
+    return bool((pixels[::61] == pixels[0]).all() and (pixels == pixels[0]).all())
+
+
+def _drain(outcomes: queue.SimpleQueue[Receipt | Failure]) -> Iterator[Receipt | Failure]:
+    while True:
+        try:
+            yield outcomes.get_nowait()
+        except queue.Empty:
+            return

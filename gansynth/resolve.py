@@ -1,0 +1,227 @@
+"""Recipe + generator -> resolved recipe: no `auto`, no class names, nothing left to choose. Loads no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gansynth.errors import RecipeError
+from gansynth.identity import RENDER_VERSION, SampleIds, sha256_json
+from gansynth.info import GeneratorInfo, Latent
+from gansynth.labels import ClassLabel
+from gansynth.recipe import Recipe
+from gansynth.seeds import Seeds
+from gansynth.splits import SplitSeeds, bounds
+
+# Largest resolution (pixels) a row is for -> batch size. Fixed numbers, since the batch size decides bits.
+_BATCH_SIZES = {
+    "cpu": {64: 32, 128: 8, 256: 8, 4096: 4},
+    "cuda": {64: 256, 128: 128, 256: 64, 512: 32, 4096: 16},
+}
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """A recipe with every choice made.
+
+    Args:
+        name: from the recipe.
+        info: the generator; `info.weights_sha256` may still be None while only planning.
+        precision: float32, bfloat16 or float16.
+        classes: the listed classes in order; empty for unconditional generators.
+        targets: the integer that .cls holds for each class; (0,) for unconditional generators.
+        truncations: in the order listed.
+        parts: seeds, one element a part.
+        seed_use: shared or disjoint.
+        latent: distribution of z.
+        splits: name -> ratio, in the order written.
+        image: format and the options that apply to it.
+        samples_per_shard, batch_size, threads: counts.
+    """
+
+    name: str
+    info: GeneratorInfo
+    precision: str
+    classes: tuple[ClassLabel, ...]
+    targets: tuple[int, ...]
+    truncations: tuple[float, ...]
+    parts: tuple[Seeds, ...]
+    seed_use: str
+    latent: Latent
+    splits: dict[str, float]
+    image: dict[str, Any]
+    samples_per_shard: int
+    batch_size: int
+    threads: int
+
+    def record(self) -> dict[str, Any]:
+        """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself."""
+        record: dict[str, Any] = {
+            "name": self.name,
+            "generator": self.info.name,
+            "generator_options": self.info.options,
+            "precision": self.precision,
+        }
+        if self.classes:
+            indices = [c.index for c in self.classes]
+            record["classes"] = indices
+            record["labels"] = (
+                dict(zip(indices, self.targets, strict=True)) if self.targets != tuple(indices) else "generator"
+            )
+        return record | {
+            "truncation": list(self.truncations),
+            "seeds": [str(part) for part in self.parts],
+            "seed_use": self.seed_use,
+            "latent": self.latent,
+            "splits": self.splits,
+            "image": self.image,
+            "samples_per_shard": self.samples_per_shard,
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+        }
+
+    def sample_ids(self) -> SampleIds:
+        """Names the samples of this recipe."""
+        return SampleIds(
+            {
+                "weights_sha256": self.info.weights_sha256,
+                "latent": self.latent,
+                "generator_options": self.info.options,
+                "image": self.image,
+            }
+        )
+
+    def with_parts(self, parts: Sequence[Seeds]) -> ResolvedRecipe:
+        """The same recipe with other seeds."""
+        return replace(self, parts=tuple(parts))
+
+
+def fingerprint(record: Mapping[str, Any], weights_sha256: str) -> str:
+    """Identity of a dataset: equal for two resolved recipes exactly if they make the same shards from the first part on.
+
+    Args:
+        record: a resolved recipe as `ResolvedRecipe.record` gives it, or as read back from recipe.yaml.
+        weights_sha256: identity of the weights; it stands for the generator, wherever its files lie.
+    """
+    return sha256_json({"render_version": RENDER_VERSION, "weights_sha256": weights_sha256, **deciding(record)})
+
+
+def deciding(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a record that decides a dataset's bytes, but for the weights: no name, no path, no appended part.
+
+    Splits are given as pairs, since their order counts.
+    """
+    left_out = {"name", "generator", "output", "seeds", "splits"}
+    return {
+        **{key: value for key, value in record.items() if key not in left_out},
+        "first_part": record["seeds"][0],
+        "splits": [list(pair) for pair in record["splits"].items()],
+    }
+
+
+def resolve(
+    recipe: Recipe,
+    info: GeneratorInfo,
+    device_type: str = "cpu",
+    recorded: Mapping[str, Any] | None = None,
+) -> ResolvedRecipe:
+    """Make every choice that the recipe leaves open.
+
+    Args:
+        recipe: as written.
+        info: of the generator that it names.
+        device_type: cpu or cuda; decides `auto` values.
+        recorded: record of the dataset that is continued; its values stand where the recipe says `auto`.
+
+    Raises:
+        RecipeError, LabelError: recipe and generator do not go together.
+    """
+    recorded = recorded or {}
+    classes = _classes(recipe, info)
+    for truncation in recipe.truncation:
+        info.check_truncation(truncation)
+
+    def choose(key: str, default: Any) -> Any:
+        value = getattr(recipe, key)
+        return value if value not in ("auto", None) else recorded.get(key, default)
+
+    latent = choose("latent", info.latents[0])
+    if latent not in info.latents:
+        raise RecipeError(f"latent: saw {latent}, which {info.name} does not take; use {' or '.join(info.latents)}")
+    by_size = _BATCH_SIZES.get(device_type, _BATCH_SIZES["cuda"])
+    batch_size = choose("batch_size", next(n for size, n in by_size.items() if info.resolution <= size))
+    resolved = ResolvedRecipe(
+        name=recipe.name,
+        info=info,
+        precision=choose("precision", "float32"),
+        classes=classes,
+        targets=_targets(recipe, info, classes),
+        truncations=tuple(recipe.truncation),
+        parts=recipe.parts,
+        seed_use=recipe.seed_use,
+        latent=latent,
+        splits=recipe.splits,
+        image=recipe.image.options(),
+        samples_per_shard=recipe.samples_per_shard,
+        batch_size=min(batch_size, recipe.samples_per_shard),
+        threads=choose("threads", 1),
+    )
+    _require_every_class_in_every_split(resolved)
+    return resolved
+
+
+def _classes(recipe: Recipe, info: GeneratorInfo) -> tuple[ClassLabel, ...]:
+    if info.num_classes == 0:
+        if recipe.classes is not None:
+            raise RecipeError(f"classes: {info.name} is unconditional, it has no classes; leave the key `classes` out")
+        return ()
+    if recipe.classes is None:
+        raise RecipeError(
+            f"classes: the key is missing, but {info.name} renders by class ({info.num_classes} of them, such as "
+            f'"{info.labels[0].name}"); list some, or write `classes: all`'
+        )
+    if recipe.classes == "all":
+        return info.labels.classes
+    found: dict[ClassLabel, int | str] = {}
+    for wanted in recipe.classes:
+        label = info.labels.find(wanted)
+        if label in found:
+            raise RecipeError(f"classes: {found[label]!r} and {wanted!r} are both class {label}; list it once")
+        found[label] = wanted
+    return tuple(found)
+
+
+def _targets(recipe: Recipe, info: GeneratorInfo, classes: tuple[ClassLabel, ...]) -> tuple[int, ...]:
+    """The integer label of each listed class."""
+    if recipe.labels == "generator":
+        return tuple(c.index for c in classes) or (0,)
+    if recipe.labels == "dense":
+        return tuple(range(len(classes))) or (0,)
+    if not classes:
+        raise RecipeError(f"labels: {info.name} has no classes to give labels to; leave the key `labels` out")
+    given = {info.labels.find(name): target for name, target in recipe.labels.items()}
+    for label in classes:
+        if label not in given:
+            raise RecipeError(f"labels: class {label} has no label; add it to the mapping")
+    if extra := next((label for label in given if label not in classes), None):
+        raise RecipeError(f"labels: class {extra} is not among the classes; take it out, or add it to `classes`")
+    if negative := next((t for t in given.values() if not 0 <= t < 2**31), None):
+        raise RecipeError(f"labels: saw {negative}; labels are whole numbers from 0 to 2^31 - 1")
+    return tuple(given[label] for label in classes)
+
+
+def _require_every_class_in_every_split(recipe: ResolvedRecipe) -> None:
+    for split, (low, high) in bounds(recipe.splits).items():
+        counts = [len(SplitSeeds(part, low, high)) for part in recipe.parts]
+        if sum(counts) == 0:
+            what = f"class {recipe.classes[0]}" if len(recipe.classes) == 1 else "any class"
+            raise RecipeError(
+                f"splits: no seed falls into {split}, so it would have no sample of {what}; give more seeds or fewer splits"
+            )
+        if recipe.seed_use == "disjoint" and recipe.classes and max(counts) < len(recipe.classes):
+            missing = recipe.classes[max(counts)]
+            raise RecipeError(
+                f"splits: {split} would have no sample of class {missing}, since {max(counts)} disjoint seeds are dealt to "
+                f"{len(recipe.classes)} classes; give more seeds"
+            )

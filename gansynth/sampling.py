@@ -1,0 +1,100 @@
+"""Rows of a plan -> pixels: one batch at a time, padded to the recipe's batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gansynth import latents
+from gansynth.errors import RenderError
+from gansynth.plan import Rows
+from gansynth.resolve import ResolvedRecipe
+
+if TYPE_CHECKING:
+    from gansynth.generators.protocol import Generator
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Settings under which the same batch gives the same bits: no kernel chosen by timing, no TF32, fixed threads.
+
+    Args:
+        threads: torch threads for work on the CPU; their number changes bits.
+    """
+    import torch
+
+    backends, before = torch.backends, torch.get_num_threads()
+    flags = (backends.cudnn.benchmark, backends.cudnn.deterministic)
+    tf32 = (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32)
+    torch.set_num_threads(threads)
+    backends.cudnn.benchmark, backends.cudnn.deterministic = False, True
+    backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        backends.cudnn.benchmark, backends.cudnn.deterministic = flags
+        backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = tf32
+
+
+def draw_latents(recipe: ResolvedRecipe, rows: Rows) -> npt.NDArray[np.float32]:
+    """Latents of the rows, float32 [n, z_dim]."""
+    truncations = np.array(recipe.truncations, np.float64)[rows.truncations]
+    return latents.draw(recipe.latent, rows.seeds.tolist(), recipe.info.z_dim, truncations)
+
+
+def sample_rows(
+    generator: Generator, recipe: ResolvedRecipe, rows: Rows, z: npt.NDArray[np.float32], first: int
+) -> npt.NDArray[np.uint8]:
+    """Render one batch of consecutive rows, padded to the recipe's batch size, since that size decides bits.
+
+    Args:
+        generator, recipe, rows, z: what to render, with what.
+        first: first row of the batch.
+
+    Returns:
+        uint8 [n, h, w, 3] on the host, n <= batch_size.
+
+    Raises:
+        RenderError: the generator fails, or memory does not suffice.
+    """
+    import torch
+
+    size = recipe.batch_size
+    index = np.minimum(np.arange(first, first + size), len(rows) - 1)
+    class_index = np.array([c.index for c in recipe.classes] or [0], np.int64)[rows.classes[index]]
+    truncation = np.array(recipe.truncations, np.float32)[rows.truncations[index]]
+
+    def sample(count: int) -> torch.Tensor:
+        return generator.sample(
+            torch.from_numpy(z[index[:count]]),
+            torch.from_numpy(class_index[:count]),
+            torch.from_numpy(truncation[:count]),
+            torch.from_numpy(rows.seeds[index[:count]]),
+        )
+
+    try:
+        images = sample(size)
+    except torch.OutOfMemoryError:
+        raise RenderError(_too_large(sample, size)) from None
+    count = min(size, len(rows) - first)
+    return np.asarray(images[:count].cpu().numpy(), np.uint8)
+
+
+def _too_large(sample: Callable[[int], Any], size: int) -> str:
+    """Message for a batch that does not fit, naming one that does."""
+    import torch
+
+    fits = size // 2
+    while fits:
+        try:
+            torch.cuda.empty_cache()
+            sample(fits)
+            return f"a batch of {size} does not fit into the device's memory; set batch_size: {fits}, which does"
+        except torch.OutOfMemoryError:
+            fits //= 2
+    return f"a batch of {size} does not fit into the device's memory, nor does a single image; use a larger device"

@@ -1,0 +1,243 @@
+"""Beginning a dataset, and rendering its shards in this process with a generator that is loaded once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from gansynth import card, record
+from gansynth.claims import Claims
+from gansynth.commit import Site
+from gansynth.dataset import Dataset, read_record, shards_done
+from gansynth.environment import cores, environment, visible_devices
+from gansynth.errors import InputError, OutputError, RecipeError, WeightsError
+from gansynth.generators import describe, load_generator
+from gansynth.generators.protocol import Generator
+from gansynth.plan import Plan, ShardPlan
+from gansynth.receipt import Receipt
+from gansynth.recipe import Recipe
+from gansynth.record import Record
+from gansynth.render import Failure, Renderer
+from gansynth.resolve import ResolvedRecipe, resolve
+from gansynth.sampling import reproducible
+from gansynth.stopping import Stop
+from gansynth.store import Store
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """One torch device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises InputError if there is no such device."""
+    import torch
+
+    try:
+        kind = "cpu" if wanted == "auto" else torch.device(wanted).type
+    except RuntimeError:
+        kind = "unknown"
+    devices = visible_devices(wanted)
+    if kind not in ("cpu", "cuda") or not devices or not _exists(devices[0]):
+        gpus = torch.cuda.device_count()
+        raise InputError(f"device: saw {wanted}, but this machine has {gpus} usable GPUs; use auto, cpu or cuda:N")
+    return devices[0]
+
+
+def _exists(device: str) -> bool:
+    import torch
+
+    chosen = torch.device(device)
+    return chosen.type == "cpu" or (chosen.index or 0) < torch.cuda.device_count()
+
+
+def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tuple[ResolvedRecipe, Record | None]:
+    """The recipe as resolved for a device type, going on with the dataset at its output if there is one.
+
+    Loads no weights and writes nothing.
+
+    Returns:
+        the resolved recipe, and the record of the dataset that is there already.
+
+    Raises:
+        InputError: the recipe does not fit its generator or the dataset.
+    """
+    info = describe(recipe.generator, recipe.generator_options, allow_code=allow_code)
+    found = read_record(Store(recipe.output)) if recipe.output else None
+    resolved = resolve(recipe, info, device.partition(":")[0], found.recipe.record() if found else None)
+    if found:
+        _require_same(found, resolved, str(recipe.output))
+    return resolved, found
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A dataset that may be rendered now.
+
+    Args:
+        dataset: with recipe.yaml and card in place.
+        wanted: the recipe asked for; it may have fewer parts than the dataset.
+        generator: loaded, for rendering in this process.
+    """
+
+    dataset: Dataset
+    wanted: ResolvedRecipe
+    generator: Generator
+
+    @property
+    def plan(self) -> Plan:
+        """The shards asked for: those of the dataset, without parts that the recipe does not name."""
+        return Plan(self.dataset.record.recipe.with_parts(self.wanted.parts))
+
+
+def begin(recipe: Recipe, device: str, *, allow_mixed: bool = False, allow_code: bool = False) -> Begun:
+    """Check everything that can be checked, then write recipe.yaml and the unfinished card, or go on where they are.
+
+    Raises:
+        InputError: the request cannot be done; nothing was written.
+    """
+    if recipe.output is None:
+        raise RecipeError("output: the recipe names none; add `output: ./datasets/NAME`, or pass --output")
+    resolved, found = resolve_for(recipe, device, allow_code=allow_code)
+    generator = _load(resolved, device, allow_code)
+    resolved = replace(resolved, info=replace(resolved.info, weights_sha256=generator.weights_sha256))
+    here = environment(device)
+    store = Store(recipe.output)
+    if found is None:
+        _require_unused(store, resolved)
+        wanted = Record(resolved, here)
+    else:
+        _require_same(found, resolved, recipe.output)
+        wanted = _admit(found, here, store.url, allow_mixed).extended(resolved)
+    store.writable()
+    dataset = Dataset(store, wanted)
+    if wanted != found:
+        splits = [split for split, numbers in dataset.done().items() if numbers]
+        store.publish(card.FILE, card.unfinished(wanted, splits))
+        store.publish(record.FILE, wanted.encode())
+    return Begun(dataset, resolved, generator)
+
+
+def _load(recipe: ResolvedRecipe, device: str, allow_code: bool) -> Generator:
+    return load_generator(recipe.info.name, device, recipe.precision, recipe.info.options, allow_code=allow_code)
+
+
+def _require_unused(store: Store, recipe: ResolvedRecipe) -> None:
+    """Never mix a new dataset into files of unknown origin."""
+    foreign = [f"{split}/{name}" for split in recipe.splits for name in store.list(split)]
+    if foreign or store.exists(card.FILE):
+        what = foreign[0] if foreign else card.FILE
+        raise OutputError(f"output {store.url}: holds {what}, but no {record.FILE}; choose an empty or new folder")
+
+
+def _require_same(found: Record, wanted: ResolvedRecipe, url: str) -> None:
+    if differences := found.differences(wanted):
+        raise OutputError(
+            f"output {url}: belongs to another recipe: {'; '.join(differences)}; choose another output, or undo the change"
+        )
+
+
+def _admit(found: Record, here: Mapping[str, str], url: str, allow_mixed: bool) -> Record:
+    """The record with this environment among those that may render. Raises OutputError if it may not."""
+    if here in (dict(found.environment), *map(dict, found.others)):
+        return found
+    if not allow_mixed:
+        differences = [
+            f"{key} is {value} in the dataset, but {here.get(key)} here"
+            for key, value in found.environment.items()
+            if here.get(key) != value
+        ]
+        raise OutputError(
+            f"output {url}: was made in another environment: {'; '.join(differences)}; shards made here may differ in "
+            f"some bits, so pass --allow-mixed to go on all the same"
+        )
+    return replace(found, others=(*found.others, here))
+
+
+class Session:
+    """Renders shards of a dataset on one device, with its generator loaded once.
+
+    Args:
+        dataset: begun already.
+        device: torch device.
+        allow_mixed: render although the environment is not the dataset's.
+        allow_code: permit `package.module:factory` generators.
+        generator: already loaded; else it is loaded from where the dataset's recipe says.
+        generator_path: weights to use instead of that place; they must be the same weights.
+        encode_threads: threads that compress images; all cores if left out.
+
+    Raises:
+        OutputError: another environment.
+        WeightsError: weights that are missing, or not those of the dataset.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        device: str,
+        *,
+        allow_mixed: bool = False,
+        allow_code: bool = False,
+        generator: Generator | None = None,
+        generator_path: str | None = None,
+        encode_threads: int | None = None,
+    ) -> None:
+        here = environment(device)
+        admitted = _admit(dataset.record, here, dataset.store.url, allow_mixed)
+        recipe = admitted.recipe
+        if generator_path:
+            recipe = replace(recipe, info=replace(recipe.info, name=generator_path))
+        self._generator = generator or _load(recipe, device, allow_code)
+        if self._generator.weights_sha256 != recipe.info.weights_sha256:
+            raise WeightsError(
+                f"generator: {recipe.info.name} holds other weights than the dataset was made with; pass the right ones "
+                f"with --generator"
+            )
+        if admitted != dataset.record:
+            dataset.store.publish(record.FILE, admitted.encode())
+        self.dataset = Dataset(dataset.store, admitted)
+        self._site = Site(device, f"{socket.gethostname()}:{os.getpid()}", here)
+        self._threads = encode_threads or cores()
+        # Writers of one environment cannot disagree; see claims.py.
+        self._claims = Claims(dataset.store, self._site.worker) if admitted.others else None
+
+    def render(
+        self,
+        shards: Iterable[ShardPlan],
+        stop: Stop | None = None,
+        on_rows: Callable[[int], None] = lambda count: None,
+    ) -> Iterator[Receipt | Failure]:
+        """Make these shards; yields each one's outcome. See `Renderer.render`."""
+        renderer = Renderer(
+            self.dataset.plan,
+            self._generator,
+            self.dataset.store,
+            self._site,
+            encode_threads=self._threads,
+            stop=stop,
+            before_manifest=self.dataset.announce,
+            on_rows=lambda count: self._progress(count, on_rows),
+        )
+        with reproducible(self.dataset.record.recipe.threads):
+            for outcome in renderer.render(self._claimed(shards)):
+                if self._claims:
+                    self._claims.release(_shard_of(outcome, self.dataset))
+                yield outcome
+
+    def _progress(self, count: int, on_rows: Callable[[int], None]) -> None:
+        if self._claims:
+            self._claims.renew()
+        on_rows(count)
+
+    def _claimed(self, shards: Iterable[ShardPlan]) -> Iterator[ShardPlan]:
+        """Without the shards that another writer holds or has made meanwhile."""
+        if self._claims is None:
+            yield from shards
+            return
+        for shard in shards:
+            if self._claims.take(shard):
+                if shard.number in shards_done(self.dataset.store, {shard.split: 1.0})[shard.split]:
+                    self._claims.release(shard)
+                else:
+                    yield shard
+
+
+def _shard_of(outcome: Receipt | Failure, dataset: Dataset) -> ShardPlan:
+    return outcome.shard if isinstance(outcome, Failure) else dataset.plan.find(outcome.split, outcome.shard)

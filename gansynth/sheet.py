@@ -1,0 +1,139 @@
+"""Contact sheets: classes down, truncations and seeds across."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from gansynth import encode, manifest
+from gansynth.dataset import Dataset
+from gansynth.generators.protocol import Generator
+from gansynth.plan import Rows
+from gansynth.resolve import ResolvedRecipe
+from gansynth.sampling import draw_latents, reproducible, sample_rows
+from gansynth.show import stored_image
+
+_GAP, _TEXT = 4, 14
+_SHARDS_READ = 20  # enough to meet every class and truncation of most recipes
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Images by row and column; None where there is none.
+
+    Args:
+        rows: name of each row (class).
+        columns: name of each column (truncation and number).
+        images: uint8 [h, w, 3] each.
+        cell: height and width of an image in pixels.
+    """
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    images: Sequence[Sequence[Image | None]]
+    cell: int
+
+    def png(self) -> bytes:
+        """The sheet drawn with its labels, a PNG file."""
+        font = PIL.ImageFont.load_default(_TEXT - 2)
+        size = max(self.cell, 48)
+        margin = 12 + int(max(font.getlength(name) for name in self.rows))
+        width = margin + len(self.columns) * (size + _GAP)
+        height = _TEXT + _GAP + len(self.rows) * (size + _GAP)
+        canvas = PIL.Image.new("RGB", (width, height), "white")
+        draw = PIL.ImageDraw.Draw(canvas)
+        for column, name in enumerate(self.columns):
+            draw.text((margin + column * (size + _GAP), 1), name, "black", font)
+        for row, name in enumerate(self.rows):
+            top = _TEXT + _GAP + row * (size + _GAP)
+            draw.text((4, top + size // 2 - _TEXT // 2), name, "black", font)
+            for column, image in enumerate(self.images[row]):
+                if image is not None:
+                    tile = PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.NEAREST)
+                    canvas.paste(tile, (margin + column * (size + _GAP), top))
+        buffer = io.BytesIO()
+        canvas.save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+
+def preview(
+    recipe: ResolvedRecipe,
+    generator: Generator,
+    classes: int,
+    seeds: int,
+    on_images: Callable[[int], None] = lambda count: None,
+) -> Sheet:
+    """A sheet of the recipe's first classes and seeds, rendered now, with the pixels that the dataset would hold.
+
+    Args:
+        recipe, generator: what to render, with what.
+        classes, seeds: how many of them at most.
+        on_images: called with the number of images after each batch.
+    """
+    class_count = min(classes, max(1, len(recipe.classes)))
+    chosen = [seed for _, seed in zip(range(seeds), (seed for part in recipe.parts for seed in part), strict=False)]
+    grid = np.indices((class_count, len(recipe.truncations), len(chosen))).reshape(3, -1)
+    rows = Rows(seeds=np.array(chosen, np.int64)[grid[2]], classes=grid[0], truncations=grid[1])
+    z = draw_latents(recipe, rows)
+    images: list[Image] = []
+    encoder = encode.encoder(recipe.image)
+    with reproducible(recipe.threads):
+        for first in range(0, len(rows), recipe.batch_size):
+            batch = sample_rows(generator, recipe, rows, z, first)
+            images += [encode.decode(encoder(image)) for image in batch]
+            on_images(len(batch))
+    across = len(recipe.truncations) * len(chosen)
+    return Sheet(
+        rows=_class_names(recipe, class_count),
+        columns=_columns(recipe, len(chosen), [f"seed {seed}" for seed in chosen]),
+        images=[images[i : i + across] for i in range(0, len(images), across)],
+        cell=recipe.info.resolution,
+    )
+
+
+def stored(dataset: Dataset, classes: int, samples: int) -> Sheet:
+    """A sheet of images that a dataset holds: for each of its first classes, some samples of each truncation."""
+    recipe = dataset.record.recipe
+    class_count = min(classes, max(1, len(recipe.classes)))
+    wanted: list[int | None] = [c.index for c in recipe.classes[:class_count]] or [None]
+    cells: dict[tuple[int | None, float], list[Image]] = {(c, t): [] for c in wanted for t in recipe.truncations}
+    for table in _manifests(dataset):
+        for row in table:
+            cell = cells.get((row["class_index"], row["truncation"]))
+            if cell is not None and len(cell) < samples and (data := stored_image(dataset, row)):
+                cell.append(encode.decode(data))
+        if all(len(cell) == samples for cell in cells.values()):
+            break
+    images = [[image for t in recipe.truncations for image in _padded(cells[c, t], samples)] for c in wanted]
+    return Sheet(
+        _class_names(recipe, class_count), _columns(recipe, samples, [""] * samples), images, recipe.info.resolution
+    )
+
+
+def _manifests(dataset: Dataset) -> Iterator[list[dict[str, Any]]]:
+    columns = ["split", "shard", "class_index", "truncation", "status", "image_offset", "image_bytes"]
+    stems = [f"{split}/{n:06d}" for split, numbers in dataset.done().items() for n in sorted(numbers)]
+    for stem in stems[:_SHARDS_READ]:
+        yield manifest.decode(dataset.store.read(f"{stem}.parquet"), columns).to_pylist()
+
+
+def _padded(images: list[Image], count: int) -> list[Image | None]:
+    return [*images, *[None] * (count - len(images))]
+
+
+def _class_names(recipe: ResolvedRecipe, count: int) -> list[str]:
+    return [label.name for label in recipe.classes[:count]] or [recipe.name]
+
+
+def _columns(recipe: ResolvedRecipe, each: int, names: Sequence[str]) -> list[str]:
+    """The truncation stands over the first column of its group, the seeds over the others."""
+    return [f"{t:g}" if i == 0 else names[i] for t in recipe.truncations for i in range(each)]

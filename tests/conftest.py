@@ -1,0 +1,49 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gansynth
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "generator": "fashion-32",
+    "classes": ["sneaker", 9, "Bag"],
+    "truncation": [0.4, 1.0],
+    "seeds": "0-39",
+    "splits": {"train": 0.8, "val": 0.2},
+    "samples_per_shard": 50,
+    "batch_size": 16,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """No test reads or writes the user's cache of weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANSYNTH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """Make a dataset of the small recipe with some keys changed; returns its folder."""
+
+    def _make(folder: str = "dataset", **changes: Any) -> Path:
+        gansynth.generate(gansynth.Recipe(**{**SMALL, "output": str(tmp_path / folder), **changes}), device="cpu")
+        return tmp_path / folder
+
+    return _make
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete dataset of the small recipe: 5 train shards and 1 or 2 of val. Not to be changed."""
+    folder = tmp_path_factory.mktemp("shared") / "dataset"
+    gansynth.generate(gansynth.Recipe(**SMALL, output=str(folder)), device="cpu")
+    return folder
