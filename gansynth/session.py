@@ -74,12 +74,12 @@ class Begun:
     Args:
         dataset: with recipe.yaml and card in place.
         wanted: the recipe asked for; it may have fewer parts than the dataset.
-        generator: loaded, for rendering in this process.
+        generator: loaded on the device; None if other processes are to render.
     """
 
     dataset: Dataset
     wanted: ResolvedRecipe
-    generator: Generator
+    generator: Generator | None
 
     @property
     def plan(self) -> Plan:
@@ -87,8 +87,17 @@ class Begun:
         return Plan(self.dataset.record.recipe.with_parts(self.wanted.parts))
 
 
-def begin(recipe: Recipe, device: str, *, allow_mixed: bool = False, allow_code: bool = False) -> Begun:
+def begin(
+    recipe: Recipe, device: str, *, allow_mixed: bool = False, allow_code: bool = False, keep_generator: bool = True
+) -> Begun:
     """Check everything that can be checked, then write recipe.yaml and the unfinished card, or go on where they are.
+
+    Args:
+        recipe: what to make; its `output` says where.
+        device: torch device that will render.
+        allow_mixed: go on with a dataset of another environment.
+        allow_code: permit `package.module:factory` generators.
+        keep_generator: load the weights on the device and keep them; else they are only checked, on the CPU.
 
     Raises:
         InputError: the request cannot be done; nothing was written.
@@ -96,7 +105,7 @@ def begin(recipe: Recipe, device: str, *, allow_mixed: bool = False, allow_code:
     if recipe.output is None:
         raise RecipeError("output: the recipe names none; add `output: ./datasets/NAME`, or pass --output")
     resolved, found = resolve_for(recipe, device, allow_code=allow_code)
-    generator = _load(resolved, device, allow_code)
+    generator = _load(resolved, device if keep_generator else "cpu", allow_code)
     resolved = replace(resolved, info=replace(resolved.info, weights_sha256=generator.weights_sha256))
     here = environment(device)
     store = Store(recipe.output)
@@ -112,7 +121,7 @@ def begin(recipe: Recipe, device: str, *, allow_mixed: bool = False, allow_code:
         splits = [split for split, numbers in dataset.done().items() if numbers]
         store.publish(card.FILE, card.unfinished(wanted, splits))
         store.publish(record.FILE, wanted.encode())
-    return Begun(dataset, resolved, generator)
+    return Begun(dataset, resolved, generator if keep_generator else None)
 
 
 def _load(recipe: ResolvedRecipe, device: str, allow_code: bool) -> Generator:

@@ -18,6 +18,7 @@ class Stop:
 
     def __init__(self, grace: float = GRACE_SECONDS) -> None:
         self._grace = grace
+        self.told = False
         self._signal: int | None = None
         self._deadline = 0.0
 
@@ -35,6 +36,10 @@ class Stop:
     def expired(self) -> bool:
         """The shard at hand must be dropped."""
         return self.requested and time.monotonic() >= self._deadline
+
+    def overdue(self, margin: float) -> bool:
+        """Whether the time of grace ended `margin` seconds ago or more."""
+        return self.requested and time.monotonic() >= self._deadline + margin
 
     def raise_if_requested(self) -> None:
         """Raise Interrupted if a stop was requested."""

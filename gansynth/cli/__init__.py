@@ -27,9 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; returns its exit code. Errors that were raised on purpose become one line on standard error."""
+    """Run a command; returns its exit code."""
+    return execute(app, arguments)
+
+
+def execute(application: App, arguments: Sequence[str]) -> int:
+    """Run a command of any application; errors that were raised on purpose become one line on standard error."""
     try:
-        code = app(list(arguments), exit_on_error=False, print_error=False)
+        code = application(list(arguments), exit_on_error=False, print_error=False)
     except GansynthError as error:
         for line in str(error).splitlines():
             print(f"gansynth: {line}", file=sys.stderr)

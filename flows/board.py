@@ -1,0 +1,104 @@
+"""What a flow run shows: the bar in the terminal, and artifacts in Prefect's UI. Truth comes from the receipts."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from gansynth import sheet
+from gansynth.dataset import Dataset
+from gansynth.plan import Plan
+from gansynth.progress import duration, size
+
+_TABLE_ROWS = 1000
+_SECONDS_BETWEEN_UPDATES = 2.0
+
+
+class Board:
+    """Collects what blocks report, and shows how far the dataset is.
+
+    Args:
+        dataset: in the making.
+        plan: the shards asked for.
+        advance: called with numbers of images that have come since the last call.
+    """
+
+    def __init__(self, dataset: Dataset, plan: Plan, advance: Callable[[int], None]) -> None:
+        self._dataset, self._plan, self._advance = dataset, plan, advance
+        self.made: list[dict[str, Any]] = []
+        self.failed: list[dict[str, str]] = []
+        self._images = images_done(plan, dataset.done())
+        self._artifact = create_progress_artifact(
+            progress=self._percent(), key="progress", description=f"Images of {dataset.record.recipe.name}"
+        )
+        self._next_update = 0.0
+
+    def collect(self, report: dict[str, Any]) -> None:
+        """Take in what a block returned."""
+        self.made += report["made"]
+        self.failed += report["failed"]
+
+    def refresh(self) -> None:
+        """List the receipts and show the count, but not so often that listing costs much."""
+        started = time.monotonic()
+        if started < self._next_update:
+            return
+        images = images_done(self._plan, self._dataset.done())
+        self._advance(images - self._images)
+        if images != self._images:
+            self._images = images
+            update_progress_artifact(self._artifact, progress=self._percent())
+        self._next_update = time.monotonic() + max(_SECONDS_BETWEEN_UPDATES, 20 * (time.monotonic() - started))
+
+    def finish(self, seconds: float, workers: int) -> None:
+        """Leave the last progress, the table of shards, a contact sheet and a summary."""
+        self._next_update = 0.0
+        self.refresh()
+        if self.made:
+            rows = sorted(self.made, key=lambda row: row["shard"])[:_TABLE_ROWS]
+            create_table_artifact(rows, key="shards", description=f"{len(self.made):,} shards made in this run")
+        picture = base64.b64encode(sheet.stored(self._dataset, classes=10, samples=3).png()).decode()
+        create_image_artifact(f"data:image/png;base64,{picture}", key="contact-sheet", description="Stored images")
+        create_markdown_artifact(self._summary(seconds, workers), key="summary")
+
+    def _percent(self) -> float:
+        return 100 * self._images / max(1, self._plan.samples)
+
+    def _summary(self, seconds: float, workers: int) -> str:
+        recipe, images = self._dataset.record.recipe, sum(row["images"] for row in self.made)
+        lines = [
+            f"# {recipe.name}",
+            "",
+            f"`{self._dataset.store.url}`",
+            "",
+            f"- {self._images:,} of {self._plan.samples:,} images are there",
+            f"- {len(self.made):,} shards with {images:,} images made in this run",
+            f"- {duration(seconds)} on {workers} workers, {images / max(seconds, 1e-9):,.1f} images/s",
+            f"- {size(sum(row['bytes'] for row in self.made))} written",
+        ]
+        if self.failed:
+            lines += ["", "## Failed", "", *(f"- {f['shard']}: {f['error']}" for f in self.failed[:_TABLE_ROWS])]
+        return "\n".join(lines) + "\n"
+
+
+def images_done(plan: Plan, done: dict[str, set[int]]) -> int:
+    """Number of planned rows in the shards that exist."""
+    full = plan.recipe.samples_per_shard
+    total = 0
+    for section in plan.sections:
+        last = section.first_number + section.shards - 1
+        numbers = done.get(section.split, set())
+        count = sum(section.first_number <= number <= last for number in numbers)
+        short = section.shards * full - section.samples
+        total += count * full - (short if last in numbers else 0)
+    return total

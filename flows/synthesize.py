@@ -1,0 +1,305 @@
+"""The main job: recipe -> dataset, its shards fanned out over workers.
+
+python -m flows.synthesize deploy/recipes/demo.yaml --workers 2
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from prefect import flow
+from prefect.events import emit_event
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
+
+from flows.board import Board, images_done
+from flows.guard import guarded
+from flows.runners import lost, open_runner, worker_devices
+from flows.tasks import render_block
+from gansynth.api import describe_error
+from gansynth.cli import execute
+from gansynth.cli.options import RecipeOptions
+from gansynth.dataset import Dataset, missing
+from gansynth.environment import cores
+from gansynth.errors import RenderError
+from gansynth.estimate import images_per_second
+from gansynth.plan import Plan
+from gansynth.progress import duration, progress
+from gansynth.recipe import Recipe
+from gansynth.session import begin
+from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
+
+READY_EVENT = "gansynth.dataset.ready"
+_BLOCK_SECONDS = 300.0  # a task costs Prefect a quarter of a second; minutes of work make that nothing
+_BLOCKS_PER_WORKER = 4  # or fewer shards, so that no worker is idle for long at the end
+_TASKS_PER_RUN = 1000  # Prefect becomes unstable beyond about twice as many
+_POOLS = 3  # a worker that is killed takes its pool along; how often to start another
+_WINDOW = 3  # blocks in the queue for each worker
+
+
+@dataclass
+class _Job:
+    """What blocks of one flow run share."""
+
+    dataset: Dataset
+    plan: Plan
+    devices: tuple[str, ...]
+    allow_mixed: bool
+    allow_code: bool
+    stop: Stop
+    board: Board
+    errors: list[str] = field(default_factory=list)
+
+
+@flow(name="synthesize", persist_result=False)
+def synthesize(
+    recipe: str | dict[str, Any],
+    output: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    runner: str = "process",
+    workers: int | None = None,
+    device: str = "auto",
+    allow_mixed: bool = False,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """Make the missing shards of a recipe on all workers; finish the dataset and announce it when none is missing.
+
+    Args:
+        recipe: path of a recipe file, or its content.
+        output: replaces the recipe's.
+        overrides: replaces further keys, such as {"image.quality": 90}.
+        runner: where blocks of shards run; see `flows.runners`.
+        workers: how many; the visible GPUs if left out, else the cores.
+        device: auto, cpu or cuda:N.
+        allow_mixed: go on with a dataset of another environment.
+        allow_code: permit `package.module:factory` generators.
+
+    Returns:
+        output, shards and images made in this run, seconds, and whether the dataset is complete.
+
+    Raises:
+        InputError: the request cannot be done; nothing was written.
+        RenderError: some shards failed; the others are there, and another run makes the rest.
+        Interrupted: stopped on request.
+    """
+    wanted = load_recipe(recipe, output, overrides)
+    devices = worker_devices(device, workers)
+    begun = begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=allow_code, keep_generator=False)
+    dataset, plan, started = begun.dataset, begun.plan, time.monotonic()
+    with _stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
+        job = _Job(dataset, plan, devices, allow_mixed, allow_code, stop, Board(dataset, plan, advance))
+        for _ in range(_POOLS):
+            if stop.requested or not _blocks(job, probe=True) or _run_pool(job, runner):
+                break
+        seconds = time.monotonic() - started
+        job.board.finish(seconds, len(devices))
+    stop.raise_if_requested()
+    return _conclude(job, seconds)
+
+
+def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: Mapping[str, Any] | None) -> Recipe:
+    """The recipe from a file or a mapping, with keys replaced."""
+    changes = {**(overrides or {}), **({"output": output} if output else {})}
+    return Recipe.load(recipe, changes) if isinstance(recipe, str) else Recipe.parse(recipe, changes)
+
+
+def _stopping() -> AbstractContextManager[Stop]:
+    """Signals as stop requests where Python allows it: in the main thread."""
+    stop = Stop()
+    return stop_on_signals(stop) if threading.current_thread() is threading.main_thread() else nullcontext(stop)
+
+
+def _blocks(job: _Job, probe: bool = False) -> Any:
+    """The missing shards in blocks of ordinals; with `probe`, whether there is any."""
+    todo = missing(job.plan, job.dataset.done())
+    if probe:
+        return next(todo, None) is not None
+    count = len(job.plan) - sum(map(len, job.dataset.done().values()))
+    rate = images_per_second(job.plan.recipe, job.devices[0].partition(":")[0])
+    return _cut((shard.ordinal for shard in todo), block_size(count, job, rate))
+
+
+def block_size(count: int, job: _Job, rate: float | None) -> int:
+    """Shards in a block: minutes of work, several blocks for each worker, and no more tasks than Prefect bears."""
+    size = -(-count // (_BLOCKS_PER_WORKER * len(job.devices)))
+    if rate is not None:
+        size = min(size, int(_BLOCK_SECONDS * rate / job.plan.recipe.samples_per_shard))
+    return max(1, size, -(-count // _TASKS_PER_RUN))
+
+
+def _cut(ordinals: Iterator[int], size: int) -> Iterator[list[int]]:
+    while block := list(islice(ordinals, size)):
+        yield block
+
+
+def _run_pool(job: _Job, runner: str) -> bool:
+    """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
+    job.errors.clear()
+    intact = True
+    with open_runner(runner, job.devices) as pool:
+        for future in _window(job, pool, _blocks(job)):
+            result = _result(future)
+            if isinstance(result, BrokenProcessPool):
+                intact = False
+            elif isinstance(result, Exception):
+                job.errors.append(describe_error(result))
+            elif result is not None:
+                job.board.collect(result)
+    return intact
+
+
+def _window(job: _Job, pool: TaskRunner[Any], blocks: Iterable[list[int]]) -> Iterator[PrefectFuture[Any]]:
+    """Submit blocks, a few for each worker at a time, and yield them as they finish."""
+    finished: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+    waiting = iter(blocks)
+    running: set[PrefectFuture[Any]] = set()
+    threads = max(1, cores() // len(job.devices))
+    while True:
+        room = 0 if job.stop.requested else _WINDOW * len(job.devices) - len(running)
+        for block in islice(waiting, room):
+            parameters = {
+                "url": job.dataset.store.url,
+                "ordinals": block,
+                "encode_threads": threads,
+                "allow_mixed": job.allow_mixed,
+                "allow_code": job.allow_code,
+            }
+            future = pool.submit(render_block, parameters)
+            future.add_done_callback(finished.put)
+            running.add(future)
+        if not running:
+            return
+        try:
+            ended = [finished.get(timeout=0.5)]
+        except queue.Empty:
+            ended = [future for future in running if lost(future)]
+        running.difference_update(ended)
+        yield from ended
+        job.board.refresh()
+        if job.stop.requested and not _stop_workers(job.stop):
+            return
+
+
+def _stop_workers(stop: Stop) -> bool:
+    """Tell the workers to stop at a shard boundary; False once they have had their time and were ended."""
+    for child in multiprocessing.active_children():
+        if stop.overdue(GRACE_SECONDS / 2):
+            child.kill()
+        elif not stop.told:
+            child.terminate()  # SIGTERM: a request, see flows.worker
+    stop.told = True
+    return not stop.overdue(GRACE_SECONDS / 2)
+
+
+def _result(future: PrefectFuture[Any]) -> Any:
+    """What a block returned, or the exception that ended it."""
+    if reason := lost(future):
+        return RenderError(f"Prefect's task engine gave up ({reason})")
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:
+        return error
+
+
+def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
+    """Finalize and announce a complete dataset; raise if shards failed."""
+    dataset, board = job.dataset, job.board
+    finished = dataset.finalize()
+    left = len(dataset.plan) - sum(map(len, dataset.done().values()))
+    if finished:
+        announce(dataset)
+    if board.failed or job.errors or (left and len(job.plan) == len(dataset.plan)):
+        reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors] or ["workers were killed"]
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        raise RenderError(f"{left} shards are missing: {reasons[0]}{more}; run the same command again to make them")
+    return {
+        "output": dataset.store.url,
+        "shards": len(board.made),
+        "images": sum(row["images"] for row in board.made),
+        "seconds": round(seconds, 2),
+        "complete": left == 0,
+    }
+
+
+def announce(dataset: Dataset) -> None:
+    """Emit the event that downstream flows wait for."""
+    record = dataset.record
+    url = dataset.store.url
+    emit_event(
+        READY_EVENT,
+        resource={
+            "prefect.resource.id": f"gansynth.dataset.{record.fingerprint[:16]}",
+            "prefect.resource.name": record.recipe.name,
+        },
+        payload={
+            "name": record.recipe.name,
+            "uri": url if "://" in url else str(Path(url).resolve()),
+            "samples": dataset.plan.samples,
+            "splits": {split: dataset.plan.shards_of(split) for split in record.recipe.splits},
+            "fingerprint": record.fingerprint,
+        },
+    )
+
+
+app = App(name="python -m flows.synthesize", result_action="return_value")
+
+
+@app.default
+def main(
+    recipe: Path,
+    /,
+    *,
+    runner: str = "process",
+    workers: int | None = None,
+    allow_mixed: Annotated[bool, Parameter(negative="")] = False,
+    options: RecipeOptions = RecipeOptions(),  # noqa: B008 - frozen
+) -> int:
+    """Make a dataset with Prefect: fan out over workers, resume what was interrupted, announce what is complete.
+
+    Example:
+
+        python -m flows.synthesize deploy/recipes/demo.yaml --workers 2
+
+    Args:
+        recipe: a recipe file.
+        runner: where the work runs: process.
+        workers: how many; the visible GPUs if left out, else the cores.
+        allow_mixed: go on with a dataset that was begun with another device or other library versions.
+    """
+    wanted = options.load(recipe)
+    devices = worker_devices(options.device, workers)
+    # Once more inside the flow; here, so that bad input ends before a server is started.
+    begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
+    with guarded():
+        state = synthesize(
+            wanted.model_dump(mode="json", exclude_none=True),
+            runner=runner,
+            workers=workers,
+            device=options.device,
+            allow_mixed=allow_mixed,
+            allow_code=options.allow_code,
+            return_state=True,
+        )
+        result = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    rate = f", {result['images'] / result['seconds']:,.1f} images/s" if result["images"] else ""
+    print(f"{result['shards']} shards with {result['images']:,} images made in {duration(result['seconds'])}{rate}")
+    print(f"{result['output']}: {'complete' if result['complete'] else 'unfinished'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(execute(app, sys.argv[1:]))
