@@ -25,6 +25,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
 from flows.board import Board, images_done
+from flows.embedded import detach_server
 from flows.guard import guarded
 from flows.runners import lost, open_runner, worker_devices
 from flows.tasks import render_block
@@ -282,6 +283,7 @@ def main(
     devices = worker_devices(options.device, workers)
     # Once more inside the flow; here, so that bad input ends before a server is started.
     begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
+    detach_server()
     with guarded():
         state = synthesize(
             wanted.model_dump(mode="json", exclude_none=True),

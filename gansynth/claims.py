@@ -11,6 +11,7 @@ import json
 import re
 import time
 
+from gansynth.errors import StoreError
 from gansynth.plan import ShardPlan
 from gansynth.store import SCRATCH, Store
 
@@ -35,23 +36,29 @@ class Claims:
         """Claim a shard; False if another writer holds it."""
         name = shard.stem.replace("/", "-")
         generations = self._generations(name)
-        if generations and not self._expired(name, generations[-1]):
+        if not generations:
+            return self._create(name, 0)
+        try:
+            expired = self._expired(name, generations[-1])
+        except StoreError:  # released just now; the next writer to look may have it
             return False
-        return self._create(name, generations[-1] + 1 if generations else 0)
+        return expired and self._create(name, generations[-1] + 1)
 
     def renew(self) -> None:
-        """Prolong the claims that are halfway to their expiry."""
+        """Prolong the claims that are halfway to their expiry. Raises StoreError if another writer took one over."""
         now = time.time()
         for name, (generation, since) in list(self._held.items()):
-            if now - since > LIFETIME_SECONDS / 2:
-                self._create(name, generation + 1)
+            if now - since > LIFETIME_SECONDS / 2 and not self._create(name, generation + 1):
+                del self._held[name]
+                raise StoreError(f"{name}: another writer took this shard over after a long silence; it is left to it")
 
     def release(self, shard: ShardPlan) -> None:
         """Give a claim up."""
         name = shard.stem.replace("/", "-")
-        if self._held.pop(name, None) is not None:
+        if held := self._held.pop(name, None):
             for generation in self._generations(name):
-                self._store.delete(f"{FOLDER}/{name}.{generation}")
+                if generation <= held[0]:  # later ones are a successor's
+                    self._store.delete(f"{FOLDER}/{name}.{generation}")
 
     def _create(self, name: str, generation: int) -> bool:
         now = time.time()

@@ -17,6 +17,8 @@ Anything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import json
+
 
 class GansynthError(Exception):
     """Base of all errors raised on purpose. `exit_code` is the exit code of the command line."""
@@ -68,3 +70,9 @@ class Interrupted(GansynthError):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}; run the same command again to go on")
         self.exit_code = 128 + signal_number
+
+
+def quoted(text: str) -> str:
+    """What was seen, fit for a message: in quotes, on one line, not too long."""
+    shown = json.dumps(text, ensure_ascii=not text.isprintable())
+    return shown if len(shown) <= 60 else shown[:56] + '..."'

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from gansynth.errors import LabelError
+from gansynth.errors import LabelError, quoted
 
 _WNID = re.compile(r"n\d{8}\Z")
 _NEAREST = 5
@@ -75,8 +75,10 @@ class LabelSet:
             return found[0]
         if found:
             choices = " or ".join(map(str, found))
-            raise LabelError(f'classes: "{wanted}" is ambiguous, it names {choices}; give the index or a longer name')
-        raise LabelError(f'classes: this generator has no class "{wanted}"; {self._hint(wanted)}')
+            raise LabelError(
+                f"classes: {quoted(wanted)} is ambiguous, it names {choices}; give the index or a longer name"
+            )
+        raise LabelError(f"classes: this generator has no class {quoted(wanted)}; {self._hint(wanted)}")
 
     def _hint(self, wanted: str) -> str:
         if wanted.strip().isdigit():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from gansynth.errors import StoreError
 from gansynth.identity import sha256_json
@@ -16,7 +16,7 @@ SUFFIX = "_stats.json"
 class FileRecord(BaseModel):
     """Size in bytes and sha256 of a file as it was written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     bytes: int
     sha256: str
@@ -37,7 +37,7 @@ class Receipt(BaseModel):
         environment: device and library versions.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format_version: int = 1
     split: str
@@ -59,17 +59,21 @@ class Receipt(BaseModel):
     def encode(self) -> bytes:
         """JSON with a checksum of its own content."""
         content = self.model_dump(mode="json")
-        return (json.dumps({**content, "checksum": sha256_json(content)}, indent=1) + "\n").encode()
+        return _json({**content, "checksum": sha256_json(content)})
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raises StoreError unless the bytes are exactly what `encode` gave."""
+        """Raises StoreError unless the bytes are as `encode` gave them."""
         try:
             content: dict[str, Any] = json.loads(data)
-            checksum = content.pop("checksum")
+            intact = _json(content) == data and content.pop("checksum") == sha256_json(content)
             receipt = cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
-            raise StoreError("the receipt is not readable; run `gansynth repair`") from None
-        if checksum != sha256_json(receipt.model_dump(mode="json")):
-            raise StoreError("the receipt's content does not match its checksum; run `gansynth repair`")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            intact = False
+        if not intact:
+            raise StoreError("the receipt is damaged; run `gansynth repair`")
         return receipt
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

@@ -34,7 +34,12 @@ _NAME = re.compile(r"\w[\w .+()-]{0,99}\Z")
 
 def _number(value: object) -> object:
     """Accept 1 for 1.0, as YAML users write it; refuse booleans and text, which pydantic or Python would convert."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("which is too large for a number; write a number such as 0.5") from None
 
 
 def _finite(value: float) -> float:
@@ -210,7 +215,7 @@ class Recipe(BaseModel):
             raise RecipeError(f"recipe {path}: there is no such file; check the path") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"recipe {path}: cannot be read ({error}); check the path and its permissions") from None
-        except YAMLError as error:
+        except (YAMLError, ValueError, RecursionError) as error:
             raise RecipeError(f"recipe {path}: is not valid YAML ({_one_line(error)}); correct that line") from None
         if not isinstance(content, dict):
             seen = "an empty file" if content is None else f"a {type(content).__name__}"
@@ -239,7 +244,7 @@ def parse_value(text: str) -> Any:
     """The value that a text such as "[0.4, 0.9]" has in a recipe (YAML 1.2), for overrides from a command line."""
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"saw {text!r}, which is not a YAML value ({_one_line(error)})") from None
 
 
@@ -262,6 +267,7 @@ def _explain(item: Any) -> str:
     key = ".".join(str(step) for step in location[:2] if step in _TAKES)
     if item["type"] == "extra_forbidden":
         name = ".".join(map(str, location))
+        name = name if name.isprintable() else repr(name)
         return f"saw the key `{name}`, which does not exist; {_nearest_key(location)}"
     if item["type"] == "missing":
         return f"the key `{key}` is missing; it takes {_TAKES[key]}"
@@ -291,7 +297,7 @@ _TAKES = {
     "truncation": "a number such as 0.5, or a list of numbers",
     "seeds": 'a text such as "0-4999,7000", or a list of such texts, one a part',
     "seed_use": "shared or disjoint",
-    "latent": "truncated_normal or normal",
+    "latent": "truncated_normal, normal or numpy_normal",
     "splits": "a mapping such as {train: 0.9, val: 0.1}",
     "image": "a mapping such as {format: jpg, quality: 95}",
     "format": "jpg, png or webp",

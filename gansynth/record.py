@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from gansynth.errors import GansynthError, OutputError
 from gansynth.info import GeneratorInfo
@@ -18,6 +20,7 @@ from gansynth.resolve import ResolvedRecipe, deciding, fingerprint, resolve
 
 FILE = "recipe.yaml"
 FORMAT_VERSION = 1
+_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+/()-]*[A-Za-z0-9_.+/()-])?")
 _HEADER = "# The recipe of this dataset as it was resolved, and the environment that made it. Written by gansynth.\n"
 
 
@@ -63,6 +66,7 @@ class Record:
             },
         }
         yaml = YAML(typ="safe", pure=True)
+        yaml.Representer = _Representer
         yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # documented, but typed None
         yaml.default_flow_style = None
         yaml.width = 120
@@ -79,11 +83,11 @@ class Record:
         """
         advice = "restore the file from a copy; the recipe that made the dataset recreates it in an empty folder"
         try:
-            content = YAML(typ="safe", pure=True).load(data.decode())
+            content = dict(YAML(typ="safe", pure=True).load(data.decode()))
             recipe = resolve(Recipe.parse(content), _info(content), recorded=content)
             record = cls(recipe, content["environment"], tuple(content["also_rendered_in"]))
             recorded = content["fingerprint"]
-        except (GansynthError, YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        except (GansynthError, YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise OutputError(f"{url}/{FILE}: is damaged ({reason}); {advice}") from None
         if record.fingerprint != recorded:
@@ -115,6 +119,18 @@ class Record:
         """With the parts that the recipe appends. Name and generator path stay as they are: captions may hold the name."""
         parts = max(self.recipe.parts, wanted.parts, key=len)
         return replace(self, recipe=self.recipe.with_parts(parts))
+
+
+class _Representer(SafeRepresenter):
+    """Quotes every text that is not plainly a word or a few: what ruamel leaves plain it cannot always read back."""
+
+
+def _represent_text(representer: SafeRepresenter, text: str) -> Any:
+    style = None if _PLAIN.fullmatch(text) else '"'
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _represent_text)
 
 
 def _info(content: Mapping[str, Any]) -> GeneratorInfo:

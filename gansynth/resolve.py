@@ -15,9 +15,10 @@ from gansynth.seeds import Seeds
 from gansynth.splits import SplitSeeds, bounds
 
 # Largest resolution (pixels) a row is for -> batch size. Fixed numbers, since the batch size decides bits.
+_LARGEST = 4096
 _BATCH_SIZES = {
-    "cpu": {64: 32, 128: 8, 256: 8, 4096: 4},
-    "cuda": {64: 256, 128: 128, 256: 64, 512: 32, 4096: 16},
+    "cpu": {64: 32, 128: 8, 256: 8, _LARGEST: 4},
+    "cuda": {64: 256, 128: 128, 256: 64, 512: 32, _LARGEST: 16},
 }
 
 
@@ -149,6 +150,10 @@ def resolve(
     latent = choose("latent", info.latents[0])
     if latent not in info.latents:
         raise RecipeError(f"latent: saw {latent}, which {info.name} does not take; use {' or '.join(info.latents)}")
+    if info.resolution > _LARGEST:
+        raise RecipeError(
+            f"generator: {info.name} renders {info.resolution} pixels, more than the {_LARGEST} supported"
+        )
     by_size = _BATCH_SIZES.get(device_type, _BATCH_SIZES["cuda"])
     batch_size = choose("batch_size", next(n for size, n in by_size.items() if info.resolution <= size))
     resolved = ResolvedRecipe(
@@ -200,7 +205,12 @@ def _targets(recipe: Recipe, info: GeneratorInfo, classes: tuple[ClassLabel, ...
         return tuple(range(len(classes))) or (0,)
     if not classes:
         raise RecipeError(f"labels: {info.name} has no classes to give labels to; leave the key `labels` out")
-    given = {info.labels.find(name): target for name, target in recipe.labels.items()}
+    given: dict[ClassLabel, int] = {}
+    for name, target in recipe.labels.items():
+        label = info.labels.find(name)
+        if label in given:
+            raise RecipeError(f"labels: class {label} is given twice, the second time as {name!r}; keep one of them")
+        given[label] = target
     for label in classes:
         if label not in given:
             raise RecipeError(f"labels: class {label} has no label; add it to the mapping")

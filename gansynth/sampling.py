@@ -81,6 +81,11 @@ def sample_rows(
         images = sample(size)
     except torch.OutOfMemoryError:
         raise RenderError(_too_large(sample, size)) from None
+    shape = (size, recipe.info.resolution, recipe.info.resolution, 3)
+    if tuple(images.shape) != shape or images.dtype != torch.uint8:
+        raise RenderError(
+            f"the generator gave {images.dtype} {list(images.shape)}, where uint8 {list(shape)} is agreed; mend the generator"
+        )
     count = min(size, len(rows) - first)
     return np.asarray(images[:count].cpu().numpy(), np.uint8)
 

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from gansynth.errors import RecipeError
+from gansynth.errors import RecipeError, quoted
 
 SEED_LIMIT = 2**32
-_ITEM = re.compile(r"(\d+)(?:\s*-\s*(\d+))?\Z", re.ASCII)
+_ITEM = re.compile(r"(\d{1,30})(?:\s*-\s*(\d{1,30}))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def parse_seeds(text: str) -> Seeds:
         match = _ITEM.match(item.strip())
         if match is None:
             raise RecipeError(
-                f'seeds: saw "{item.strip()}" in "{text}", which is neither a seed nor a range; '
-                f'write whole numbers from 0 and ranges separated by commas, such as "0-4999,7000"'
+                f"seeds: saw {quoted(item.strip())} in {quoted(text)}, which is neither a seed nor a range; "
+                'write whole numbers from 0 and ranges separated by commas, such as "0-4999,7000"'
             )
         first = int(match[1])
         last = int(match[2]) if match[2] else first

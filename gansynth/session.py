@@ -117,10 +117,12 @@ def begin(
         wanted = _admit(found, here, store.url, allow_mixed).extended(resolved)
     store.writable()
     dataset = Dataset(store, wanted)
+    # recipe.yaml first: a run that is killed here leaves a dataset that can be gone on with.
     if wanted != found:
+        store.publish(record.FILE, wanted.encode())
+    if wanted != found or not store.exists(card.FILE):
         splits = [split for split, numbers in dataset.done().items() if numbers]
         store.publish(card.FILE, card.unfinished(wanted, splits))
-        store.publish(record.FILE, wanted.encode())
     return Begun(dataset, resolved, generator if keep_generator else None)
 
 

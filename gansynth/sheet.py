@@ -21,7 +21,7 @@ from gansynth.resolve import ResolvedRecipe
 from gansynth.sampling import draw_latents, reproducible, sample_rows
 from gansynth.show import stored_image
 
-_GAP, _TEXT = 4, 14
+_GAP, _TEXT, _SMALLEST = 4, 14, 48
 _SHARDS_READ = 20  # enough to meet every class and truncation of most recipes
 Image = npt.NDArray[np.uint8]
 
@@ -32,12 +32,14 @@ class Sheet:
 
     Args:
         rows: name of each row (class).
-        columns: name of each column (truncation and number).
+        groups: name of each group of columns (truncation).
+        columns: name of each column (seed); empty where it has none.
         images: uint8 [h, w, 3] each.
         cell: height and width of an image in pixels.
     """
 
     rows: Sequence[str]
+    groups: Sequence[str]
     columns: Sequence[str]
     images: Sequence[Sequence[Image | None]]
     cell: int
@@ -45,16 +47,20 @@ class Sheet:
     def png(self) -> bytes:
         """The sheet drawn with its labels, a PNG file."""
         font = PIL.ImageFont.load_default(_TEXT - 2)
-        size = max(self.cell, 48)
+        size = self.cell * -(-_SMALLEST // self.cell)  # whole multiples keep pixels square
         margin = 12 + int(max(font.getlength(name) for name in self.rows))
         width = margin + len(self.columns) * (size + _GAP)
-        height = _TEXT + _GAP + len(self.rows) * (size + _GAP)
+        head = _TEXT * (2 if any(self.columns) else 1) + _GAP
+        height = head + len(self.rows) * (size + _GAP)
         canvas = PIL.Image.new("RGB", (width, height), "white")
         draw = PIL.ImageDraw.Draw(canvas)
-        for column, name in enumerate(self.columns):
+        for group, name in enumerate(self.groups):
+            column = group * len(self.columns) // len(self.groups)
             draw.text((margin + column * (size + _GAP), 1), name, "black", font)
+        for column, name in enumerate(self.columns):
+            draw.text((margin + column * (size + _GAP), _TEXT + 1), name, "black", font)
         for row, name in enumerate(self.rows):
-            top = _TEXT + _GAP + row * (size + _GAP)
+            top = head + row * (size + _GAP)
             draw.text((4, top + size // 2 - _TEXT // 2), name, "black", font)
             for column, image in enumerate(self.images[row]):
                 if image is not None:
@@ -94,7 +100,8 @@ def preview(
     across = len(recipe.truncations) * len(chosen)
     return Sheet(
         rows=_class_names(recipe, class_count),
-        columns=_columns(recipe, len(chosen), [f"seed {seed}" for seed in chosen]),
+        groups=_groups(recipe),
+        columns=[f"{seed}" for seed in chosen] * len(recipe.truncations),
         images=[images[i : i + across] for i in range(0, len(images), across)],
         cell=recipe.info.resolution,
     )
@@ -115,7 +122,11 @@ def stored(dataset: Dataset, classes: int, samples: int) -> Sheet:
             break
     images = [[image for t in recipe.truncations for image in _padded(cells[c, t], samples)] for c in wanted]
     return Sheet(
-        _class_names(recipe, class_count), _columns(recipe, samples, [""] * samples), images, recipe.info.resolution
+        rows=_class_names(recipe, class_count),
+        groups=_groups(recipe),
+        columns=[""] * (samples * len(recipe.truncations)),
+        images=images,
+        cell=recipe.info.resolution,
     )
 
 
@@ -134,6 +145,5 @@ def _class_names(recipe: ResolvedRecipe, count: int) -> list[str]:
     return [label.name for label in recipe.classes[:count]] or [recipe.name]
 
 
-def _columns(recipe: ResolvedRecipe, each: int, names: Sequence[str]) -> list[str]:
-    """The truncation stands over the first column of its group, the seeds over the others."""
-    return [f"{t:g}" if i == 0 else names[i] for t in recipe.truncations for i in range(each)]
+def _groups(recipe: ResolvedRecipe) -> list[str]:
+    return [f"truncation {value:g}" for value in recipe.truncations]

@@ -35,7 +35,7 @@ def bounds(ratios: Mapping[str, float]) -> dict[str, tuple[int, int]]:
     low, total = 0, Decimal(0)
     for position, (name, ratio) in enumerate(ratios.items(), 1):
         total += Decimal(repr(ratio))  # as written: 0.7 + 0.2 is 0.9 here
-        high = _MODULUS if position == len(ratios) else math.ceil(total * _MODULUS)
+        high = _MODULUS if position == len(ratios) else min(_MODULUS, math.ceil(total * _MODULUS))
         result[name] = (low, high)
         low = high
     return result

@@ -10,7 +10,7 @@ from types import FrameType
 
 from gansynth.errors import Interrupted
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 8.0
 
 
 class Stop:

@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from gansynth.errors import OutputError, StoreError
 
 SCRATCH = ".tmp"
+_TRIES = 100
 
 
 class Store:
@@ -38,8 +39,6 @@ class Store:
         self._fs: Any = filesystem
         self._root = str(root).rstrip("/")
         self._local = isinstance(filesystem, LocalFileSystem)
-        # One attempt a store object: its scratch files never meet those of another process.
-        self._attempt = f"{SCRATCH}/{uuid.uuid4().hex}"
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -57,15 +56,6 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return {e["name"].rstrip("/").rpartition("/")[2]: int(e["size"] or 0) for e in entries if e["type"] == "file"}
-
-    def is_empty(self) -> bool:
-        """Whether there is nothing at all at the root."""
-        try:
-            return not self._fs.ls(self._root, detail=False)
-        except FileNotFoundError:
-            return True
-        except NotADirectoryError:
-            return False
 
     def exists(self, path: str) -> bool:
         return bool(self._fs.exists(self._path(path)))
@@ -97,6 +87,8 @@ class Store:
             probe = f"{SCRATCH}/probe-{uuid.uuid4().hex}"
             self.publish(probe, b"")
             self.delete(probe)
+            if self._local:
+                self._drop_scratch_if_empty()
         except (OSError, StoreError) as error:
             for folder in created:
                 with suppress(OSError):
@@ -109,17 +101,24 @@ class Store:
 
         For a local store it lies on the same file system, so that publishing is a rename.
         """
-        folder = Path(self._path(self._attempt)) if self._local else Path(tempfile.mkdtemp(prefix="gansynth-"))
-        folder.mkdir(parents=True, exist_ok=True)
+        # A folder of its own for each file: those of other threads and processes come and go beside it.
+        if self._local:
+            folder = Path(self._path(f"{SCRATCH}/{uuid.uuid4().hex}"))
+            _make_folder(folder)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="gansynth-"))
         path = folder / name
         try:
             yield path
         finally:
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # another file is still in the making, or another process at work
-                folder.rmdir()
-                if self._local:
-                    folder.parent.rmdir()
+            folder.rmdir()
+            if self._local:
+                self._drop_scratch_if_empty()
+
+    def _drop_scratch_if_empty(self) -> None:
+        with suppress(OSError):  # other files are in the making
+            Path(self._path(SCRATCH)).rmdir()
 
     def publish_file(self, source: Path, path: str) -> None:
         """Put a finished local file in place as a whole: readers see all of it or nothing. Takes the file away."""
@@ -129,7 +128,7 @@ class Store:
             if self._local:
                 with source.open("rb") as file:
                     os.fsync(file.fileno())
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(Path(target).parent)
                 source.replace(target)
                 _sync_folder(Path(target).parent)
             else:
@@ -156,12 +155,14 @@ class Store:
             if not self._local:
                 self._fs.pipe_file(target, data, mode="create")
                 return True
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
             with self.scratch(uuid.uuid4().hex) as temporary:
                 temporary.write_bytes(data)
+                _make_folder(Path(target).parent)
                 os.link(temporary, target)  # unlike a rename, it fails if the name is taken
         except FileExistsError:
             return False
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written to {self.url} ({error}); make room or check access") from error
         return True
 
     def delete(self, path: str) -> None:
@@ -175,6 +176,15 @@ class Store:
             shutil.rmtree(self._path(SCRATCH), ignore_errors=True)
         elif self.exists(SCRATCH):
             self._fs.rm(self._path(SCRATCH), recursive=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, also while others remove those that they find empty."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

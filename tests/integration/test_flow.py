@@ -1,0 +1,177 @@
+"""The Prefect flow: same bytes as without Prefect, artifacts and the event, and nothing left behind when it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL
+
+import gansynth
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def shards(folder: Path) -> dict[str, str]:
+    """sha256 of all tars and manifests."""
+    files = sorted([*folder.glob("*/*.tar"), *folder.glob("*/*.parquet")])
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_bytes_of_a_run_without_prefect(
+    prefect_server: None, dataset: Path, tmp_path: Path, workers: int
+) -> None:
+    from flows.synthesize import synthesize
+
+    result = synthesize({**SMALL, "output": str(tmp_path / "out")}, workers=workers, device="cpu")
+    assert result["complete"] and result["images"] == 240
+    assert shards(tmp_path / "out") == shards(dataset)
+    assert (tmp_path / "out" / "_info.json").read_bytes() == (dataset / "_info.json").read_bytes()
+    assert not (tmp_path / "out" / ".tmp").exists()
+
+
+def test_a_run_leaves_artifacts_and_announces_the_dataset(prefect_server: None, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.synthesize import READY_EVENT, synthesize
+
+    recipe = {**SMALL, "name": "announced", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
+    state = synthesize(recipe, workers=1, device="cpu", return_state=True)
+    again = synthesize(recipe, workers=1, device="cpu")
+    assert state.is_completed() and again["shards"] == 0
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json={}).json()
+        mine = {a["key"] for a in found if a["flow_run_id"] == str(state.state_details.flow_run_id)}
+        assert mine == {"progress", "shards", "contact-sheet", "summary"}
+        events = until(lambda: ready_events(client, READY_EVENT, "announced"))
+    assert len(events) == 1, "a run that finds the dataset complete must not announce it again"
+    assert events[0]["payload"]["uri"] == str(tmp_path / "out")
+    assert events[0]["payload"]["samples"] == 60
+
+
+def ready_events(client: Any, event: str, name: str) -> list[dict[str, Any]]:
+    body = {"filter": {"event": {"name": [event]}}, "limit": 50}
+    found = client.request("POST", "/events/filter", json=body).json()["events"]
+    return [e for e in found if e["payload"]["name"] == name]
+
+
+def until(probe: Callable[[], Any]) -> Any:
+    """What the probe returns once that is true; polls for at most half a minute."""
+    for _ in range(150):
+        if result := probe():
+            return result
+        time.sleep(0.2)
+    raise AssertionError("nothing came within the time")
+
+
+def start(recipe: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flows.synthesize", str(recipe), "--device", "cpu", "--workers", "2", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    from ruamel.yaml import YAML
+
+    path = folder / "recipe.yaml"
+    YAML(typ="safe").dump({**SMALL, "output": str(folder / "out"), **changes}, path)
+    return path
+
+
+def running(text: str) -> list[str]:
+    """Command lines of the processes that were started for a flow with this text in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if text in (process / "environ").read_text(errors="replace"):
+                found.append((process / "cmdline").read_text(errors="replace").replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_killed_flow_leaves_no_process_and_the_next_run_completes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    monkeypatch.setenv(*mark.split("="))
+    recipe = write_recipe(tmp_path, seeds="0-199")
+    flow = start(recipe)
+    until_receipts(tmp_path / "out", flow)
+    flow.kill()
+    flow.communicate()
+    until(lambda: not running(mark))
+    finished = start(recipe)
+    out, errors = finished.communicate(timeout=200)
+    assert finished.returncode == 0, errors
+    assert "complete" in out and "Traceback" not in errors
+    assert not running(mark)
+    reference = tmp_path / "reference"
+    gansynth.generate(gansynth.Recipe(**{**SMALL, "seeds": "0-199", "output": str(reference)}), device="cpu")
+    assert shards(tmp_path / "out") == shards(reference)
+
+
+def until_receipts(folder: Path, flow: subprocess.Popen[str]) -> None:
+    for _ in range(2000):
+        if list(folder.glob("train/*_stats.json")):
+            return
+        assert flow.poll() is None, flow.communicate()
+        time.sleep(0.05)
+    raise AssertionError("no shard was made")
+
+
+def test_ctrl_c_in_a_terminal_stops_with_130_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    monkeypatch.setenv(*mark.split("="))
+    flow = start(write_recipe(tmp_path, seeds="0-1999"))
+    until_receipts(tmp_path / "out", flow)
+    os.killpg(flow.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
+    _, errors = flow.communicate(timeout=60)
+    assert flow.returncode == 130
+    assert "stopped by signal 2" in errors and "Traceback" not in errors
+    until(lambda: not running(mark))
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "reason"),
+    [
+        ({"truncation": 0}, [], "truncation"),
+        ({"classes": ["nothing"]}, [], "nothing"),
+        ({}, ["--workers", "0"], "--workers"),
+        ({}, ["--runner", "bogus"], "--runner"),
+        ({}, ["--device", "cuda:7"], "device"),
+    ],
+)
+def test_bad_input_ends_with_2_before_a_server_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], arguments: list[str], reason: str
+) -> None:
+    from flows.synthesize import app
+    from gansynth.cli import execute
+
+    recipe = write_recipe(tmp_path, **changes)
+    assert execute(app, [str(recipe), *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert reason in errors and errors.startswith("gansynth: ") and errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
