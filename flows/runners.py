@@ -20,6 +20,12 @@ from gansynth.session import choose_device
 RUNNERS = ("process",)
 
 
+def require_runner(name: str) -> None:
+    """Raise InputError unless there is a runner of that name."""
+    if name not in RUNNERS:
+        raise InputError(f"--runner: saw {name}, which does not exist; use {' or '.join(RUNNERS)}")
+
+
 def worker_devices(device: str, workers: int | None) -> tuple[str, ...]:
     """One torch device for each worker.
 
@@ -49,11 +55,9 @@ def open_runner(name: str, devices: tuple[str, ...]) -> Iterator[TaskRunner[Any]
     """A started task runner with one worker for each device; each loads the generator once.
 
     Args:
-        name: one of RUNNERS.
+        name: see `require_runner`.
         devices: see `worker_devices`.
     """
-    if name not in RUNNERS:
-        raise InputError(f"--runner: saw {name}; there are {', '.join(RUNNERS)}")
     with (
         _server_for_children(),
         tempfile.TemporaryDirectory(prefix="gansynth-devices-") as locks,

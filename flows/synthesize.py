@@ -27,7 +27,7 @@ from prefect.task_runners import TaskRunner
 from flows.board import Board, images_done
 from flows.embedded import detach_server
 from flows.guard import guarded
-from flows.runners import lost, open_runner, worker_devices
+from flows.runners import lost, open_runner, require_runner, worker_devices
 from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.cli import execute
@@ -95,6 +95,7 @@ def synthesize(
         RenderError: some shards failed; the others are there, and another run makes the rest.
         Interrupted: stopped on request.
     """
+    require_runner(runner)
     wanted = load_recipe(recipe, output, overrides)
     devices = worker_devices(device, workers)
     begun = begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=allow_code, keep_generator=False)
@@ -279,6 +280,7 @@ def main(
         workers: how many; the visible GPUs if left out, else the cores.
         allow_mixed: go on with a dataset that was begun with another device or other library versions.
     """
+    require_runner(runner)
     wanted = options.load(recipe)
     devices = worker_devices(options.device, workers)
     # Once more inside the flow; here, so that bad input ends before a server is started.

@@ -15,9 +15,18 @@ from typing import Any
 import pytest
 from conftest import SMALL
 
+import flows  # noqa: F401 - sets what Prefect reads when it is imported
 import gansynth
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home for all flows that are started as programs: a fresh one takes ten seconds to migrate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +43,9 @@ def shards(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_any_number_of_workers_gives_the_bytes_of_a_run_without_prefect(
     prefect_server: None, dataset: Path, tmp_path: Path, workers: int
 ) -> None:
@@ -111,7 +122,6 @@ def running(text: str) -> list[str]:
 def test_a_killed_flow_leaves_no_process_and_the_next_run_completes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
     monkeypatch.setenv(*mark.split("="))
     recipe = write_recipe(tmp_path, seeds="0-199")
@@ -142,7 +152,6 @@ def until_receipts(folder: Path, flow: subprocess.Popen[str]) -> None:
 def test_ctrl_c_in_a_terminal_stops_with_130_and_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
     monkeypatch.setenv(*mark.split("="))
     flow = start(write_recipe(tmp_path, seeds="0-1999"))
