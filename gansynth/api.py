@@ -15,7 +15,7 @@ from gansynth.receipt import Receipt
 from gansynth.recipe import Recipe
 from gansynth.render import Failure
 from gansynth.resolve import resolve
-from gansynth.session import Session, begin, choose_device
+from gansynth.session import Session, begin, choose_device, resolve_for
 from gansynth.stopping import Stop
 
 # As many shards failing one after another have a common cause, such as a full disk; going on would waste time.
@@ -86,9 +86,12 @@ def generate(
         Interrupted: stopped on request.
     """
     chosen = choose_device(device)
+    picked = None
+    if shards:  # before anything is written, since the choice may be at fault
+        picked = list(shards(Plan(resolve_for(recipe, chosen, allow_code=allow_code)[0])))
     begun = begin(recipe, chosen, allow_mixed=allow_mixed, allow_code=allow_code)
     session = Session(begun.dataset, chosen, allow_mixed=allow_mixed, allow_code=allow_code, generator=begun.generator)
-    wanted = list(shards(begun.plan)) if shards else begun.plan
+    wanted = begun.plan if picked is None else picked
     done = begun.dataset.done()
     existing = sum(shard.size for shard in wanted if shard.number in done[shard.split])
     on_start(sum(shard.size for shard in wanted), existing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from gansynth.plan import ShardPlan
 from gansynth.receipt import SUFFIX, FileRecord, Receipt
 
 _CHUNK = 16 * 2**20
+_SHARD_FILE = re.compile(r"(\d{6,})(?:\.tar|\.parquet|_stats\.json)\Z")
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Problem:
         path: the file, or the stem of the shard.
         what: what is wrong with it.
         shard: the shard to make again; None for index files and files that belong to no shard.
+        mendable: whether `repair` and `finalize` can put it right.
     """
 
     path: str
     what: str
     shard: ShardPlan | None = None
+    mendable: bool = True
 
 
 def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Iterator[Problem]:
@@ -40,6 +44,7 @@ def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Ite
     """
     done = dataset.done()
     damaged = False
+    yield from _strays(dataset)
     for shard in missing(dataset.plan, done):
         yield Problem(shard.stem, "is missing", shard)
     for split, numbers in done.items():
@@ -53,13 +58,19 @@ def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Ite
         yield from _catalogue_problems(dataset)
 
 
+def _strays(dataset: Dataset) -> Iterator[Problem]:
+    """Files named like those of shards that the plan does not have: readers of the folder would take them in."""
+    for split in dataset.record.recipe.splits:
+        count = dataset.plan.shards_of(split)
+        for name in sorted(dataset.store.list(split)):
+            match = _SHARD_FILE.match(name)
+            if match and int(match[1]) >= count:
+                yield Problem(f"{split}/{name}", "belongs to no shard of the recipe; delete it", mendable=False)
+
+
 def _shard_problems(dataset: Dataset, split: str, number: int) -> Iterator[Problem]:
     stem = f"{split}/{number:06d}"
-    try:
-        shard = dataset.plan.find(split, number)
-    except KeyError:
-        yield Problem(f"{stem}{SUFFIX}", "belongs to no shard of the recipe; delete it and its tar and Parquet file")
-        return
+    shard = dataset.plan.find(split, number)
     try:
         receipt = read_receipt(dataset.store, split, number)
     except GansynthError as error:

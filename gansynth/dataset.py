@@ -48,8 +48,9 @@ class Dataset:
         return Plan(self.record.recipe)
 
     def done(self) -> Numbers:
-        """Numbers of the shards that exist, by split: one listing a split, no probing."""
-        return shards_done(self.store, self.record.recipe.splits)
+        """Numbers of the planned shards that exist, by split: one listing a split, no probing."""
+        found = shards_done(self.store, self.record.recipe.splits)
+        return {split: {n for n in numbers if n < self.plan.shards_of(split)} for split, numbers in found.items()}
 
     def receipts(self, split: str, numbers: set[int]) -> Iterator[Receipt]:
         """Receipts of these shards, by number. Raises StoreError for one that cannot be read."""

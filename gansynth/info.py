@@ -13,9 +13,9 @@ Latent = Literal["truncated_normal", "normal", "numpy_normal"]
 TruncationRule = Literal["unit", "psi", "one"]
 
 _TRUNCATION_RULES = {
-    "unit": "truncation is above 0 and at most 1",
-    "psi": "truncation (psi) is any finite number",
-    "one": "this generator has no truncation, so only 1.0 is possible",
+    "unit": "takes values above 0 and up to 1",
+    "psi": "takes any finite number (psi)",
+    "one": "has no truncation and takes 1.0 alone",
 }
 
 
@@ -55,4 +55,4 @@ class GeneratorInfo:
         allowed = {"unit": 0 < value <= 1, "psi": math.isfinite(value), "one": value == 1.0}[self.truncation_rule]
         if not allowed:
             rule = _TRUNCATION_RULES[self.truncation_rule]
-            raise RecipeError(f"truncation: saw {value:g}, but for {self.name} {rule}; change it")
+            raise RecipeError(f"truncation: saw {value:g}, but the generator {self.name} {rule}; change it")

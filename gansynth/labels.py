@@ -85,7 +85,7 @@ class LabelSet:
             return "write an index without quotes"
         nearest = self.nearest(wanted)
         if not nearest:
-            return "`gansynth models info` lists its classes"
+            return "`gansynth models info NAME --classes` lists them"
         return "the nearest are " + ", ".join(map(str, nearest))
 
     def nearest(self, wanted: str) -> list[ClassLabel]:

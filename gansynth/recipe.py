@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from gansynth.errors import RecipeError
+from gansynth.errors import RecipeError, quoted
 from gansynth.seeds import Seeds, parse_seeds, require_distinct
 from gansynth.splits import SPLITS
 
@@ -213,12 +213,14 @@ class Recipe(BaseModel):
             content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RecipeError(f"recipe {path}: there is no such file; check the path") from None
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise RecipeError(f"recipe {path}: is not UTF-8 text; save it as UTF-8") from None
+        except OSError as error:
             raise RecipeError(f"recipe {path}: cannot be read ({error}); check the path and its permissions") from None
         except (YAMLError, ValueError, RecursionError) as error:
-            raise RecipeError(f"recipe {path}: is not valid YAML ({_one_line(error)}); correct that line") from None
+            raise RecipeError(f"recipe {path}: is not valid YAML ({_reason(error)}); correct that line") from None
         if not isinstance(content, dict):
-            seen = "an empty file" if content is None else f"a {type(content).__name__}"
+            seen = "an empty file" if content is None else "a list" if isinstance(content, list) else "a single value"
             raise RecipeError(
                 f"recipe {path}: saw {seen}, not a mapping; write `key: value` lines, such as `name: demo`"
             )
@@ -232,8 +234,8 @@ class Recipe(BaseModel):
             data = {key: value for key, value in data.items() if key not in RECORD_KEYS}
         for key, value in (overrides or {}).items():
             _override(data, key, value)
-        if bad := next((key for key in data if not isinstance(key, str)), None):
-            raise RecipeError(f"{source}saw the key {bad!r}, which is not text; keys are words such as `name`")
+        if bad := [key for key in data if not isinstance(key, str)]:
+            raise RecipeError(f"{source}saw the key {bad[0]!r}, which is not text; keys are words such as `name`")
         try:
             return cls(**data)
         except RecipeError as error:
@@ -245,7 +247,7 @@ def parse_value(text: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"saw {text!r}, which is not a YAML value ({_one_line(error)})") from None
+        raise RecipeError(f"saw {quoted(text)}, which is not a YAML value ({_reason(error)})") from None
 
 
 def _override(data: dict[str, Any], key: str, value: Any) -> None:
@@ -257,8 +259,12 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = value
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _reason(error: Exception) -> str:
+    """Where and why YAML could not be read, on one line and without the reader's advice to its own users."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _explain(item: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gansynth.errors import RecipeError
+from gansynth.errors import LabelError, RecipeError
 from gansynth.identity import RENDER_VERSION, SampleIds, sha256_json
 from gansynth.info import GeneratorInfo, Latent
 from gansynth.labels import ClassLabel
@@ -192,7 +192,9 @@ def _classes(recipe: Recipe, info: GeneratorInfo) -> tuple[ClassLabel, ...]:
     for wanted in recipe.classes:
         label = info.labels.find(wanted)
         if label in found:
-            raise RecipeError(f"classes: {found[label]!r} and {wanted!r} are both class {label}; list it once")
+            raise RecipeError(
+                f"classes: class {label} is listed twice, as {found[label]!r} and {wanted!r}; list it once"
+            )
         found[label] = wanted
     return tuple(found)
 
@@ -207,7 +209,10 @@ def _targets(recipe: Recipe, info: GeneratorInfo, classes: tuple[ClassLabel, ...
         raise RecipeError(f"labels: {info.name} has no classes to give labels to; leave the key `labels` out")
     given: dict[ClassLabel, int] = {}
     for name, target in recipe.labels.items():
-        label = info.labels.find(name)
+        try:
+            label = info.labels.find(name)
+        except LabelError as error:
+            raise LabelError(f"labels{str(error).removeprefix('classes')}") from None
         if label in given:
             raise RecipeError(f"labels: class {label} is given twice, the second time as {name!r}; keep one of them")
         given[label] = target

@@ -48,10 +48,14 @@ class Seeds:
         return first[which] + positions - self._starts[which]
 
 
-def parse_seeds(text: str) -> Seeds:
+def parse_seeds(text: str, what: str = "seeds") -> Seeds:
     """Read a seed text: seeds and inclusive ranges, separated by commas.
 
     Neighbouring ranges are joined, so "0-4,5-9" and "0-9" are the same.
+
+    Args:
+        text: such as "0-4999,7000".
+        what: the key or option that it was given for, for messages.
 
     Raises:
         RecipeError: not of this form, a seed outside [0, 2^32), a range that runs backwards, or a seed given twice.
@@ -60,32 +64,33 @@ def parse_seeds(text: str) -> Seeds:
     for item in text.split(","):
         match = _ITEM.match(item.strip())
         if match is None:
+            place = "" if item == text else f" in {quoted(text)}"
             raise RecipeError(
-                f"seeds: saw {quoted(item.strip())} in {quoted(text)}, which is neither a seed nor a range; "
-                'write whole numbers from 0 and ranges separated by commas, such as "0-4999,7000"'
+                f"{what}: saw {quoted(item.strip())}{place}, which is neither a whole number from 0 nor a range; "
+                'write numbers and ranges separated by commas, such as "0-4999,7000"'
             )
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first:
-            raise RecipeError(f'seeds: saw "{item.strip()}", which runs backwards; write "{last}-{first}"')
+            raise RecipeError(f'{what}: saw "{item.strip()}", which runs backwards; write "{last}-{first}"')
         if last >= SEED_LIMIT:
             raise RecipeError(
-                f"seeds: saw {last}, above the largest seed {SEED_LIMIT - 1} (2^32 - 1); use smaller seeds"
+                f"{what}: saw {last}, above the largest possible, {SEED_LIMIT - 1} (2^32 - 1); use smaller numbers"
             )
         if ranges and ranges[-1].stop == first:
             ranges[-1] = range(ranges[-1].start, last + 1)
         else:
             ranges.append(range(first, last + 1))
     seeds = Seeds(tuple(ranges))
-    require_distinct([seeds])
+    require_distinct([seeds], what)
     return seeds
 
 
-def require_distinct(parts: Iterable[Seeds]) -> None:
+def require_distinct(parts: Iterable[Seeds], what: str = "seeds") -> None:
     """Raise RecipeError if a seed occurs twice, within a part or across parts."""
     ranges = sorted((r for part in parts for r in part.ranges), key=lambda r: r.start)
     for a, b in itertools.pairwise(ranges):
         if b.start < a.stop:
             raise RecipeError(
-                f"seeds: seed {b.start} occurs twice; each seed may be used once in a recipe, so take it out of one range"
+                f"{what}: {'seed' if what == 'seeds' else 'number'} {b.start} occurs twice; each may be used once, so take it out of one range"
             )

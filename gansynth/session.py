@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from gansynth.claims import Claims
 from gansynth.commit import Site
 from gansynth.dataset import Dataset, read_record, shards_done
 from gansynth.environment import cores, environment, visible_devices
-from gansynth.errors import InputError, OutputError, RecipeError, WeightsError
+from gansynth.errors import InputError, OutputError, RecipeError, WeightsError, quoted
 from gansynth.generators import describe, load_generator
 from gansynth.generators.protocol import Generator
 from gansynth.plan import Plan, ShardPlan
@@ -25,27 +26,28 @@ from gansynth.sampling import reproducible
 from gansynth.stopping import Stop
 from gansynth.store import Store
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+
+
+def device_kind(wanted: str) -> str:
+    """cpu or cuda, for `auto`, `cpu`, `cuda` or `cuda:N`, whether or not this machine has it; auto counts as cpu here.
+
+    Raises InputError for anything else.
+    """
+    if not _DEVICE.fullmatch(wanted):
+        raise InputError(f"device: saw {quoted(wanted)}, which is no device; use auto, cpu or cuda:N")
+    return "cuda" if wanted.startswith("cuda") else "cpu"
+
 
 def choose_device(wanted: str = "auto") -> str:
-    """One torch device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises InputError if there is no such device."""
+    """One torch device of this machine for `auto`, `cpu`, `cuda` or `cuda:N`. Raises InputError if there is none."""
     import torch
 
-    try:
-        kind = "cpu" if wanted == "auto" else torch.device(wanted).type
-    except RuntimeError:
-        kind = "unknown"
-    devices = visible_devices(wanted)
-    if kind not in ("cpu", "cuda") or not devices or not _exists(devices[0]):
-        gpus = torch.cuda.device_count()
+    device_kind(wanted)
+    devices, gpus = visible_devices(wanted), torch.cuda.device_count()
+    if not devices or (devices[0].startswith("cuda:") and int(devices[0].removeprefix("cuda:")) >= gpus):
         raise InputError(f"device: saw {wanted}, but this machine has {gpus} usable GPUs; use auto, cpu or cuda:N")
     return devices[0]
-
-
-def _exists(device: str) -> bool:
-    import torch
-
-    chosen = torch.device(device)
-    return chosen.type == "cpu" or (chosen.index or 0) < torch.cuda.device_count()
 
 
 def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tuple[ResolvedRecipe, Record | None]:

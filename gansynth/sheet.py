@@ -48,24 +48,26 @@ class Sheet:
         """The sheet drawn with its labels, a PNG file."""
         font = PIL.ImageFont.load_default(_TEXT - 2)
         size = self.cell * -(-_SMALLEST // self.cell)  # whole multiples keep pixels square
+        span = len(self.columns) // len(self.groups)
+        step = max(size, -(-int(max(font.getlength(name) for name in self.groups)) // span)) + _GAP
         margin = 12 + int(max(font.getlength(name) for name in self.rows))
-        width = margin + len(self.columns) * (size + _GAP)
+        width = margin + len(self.columns) * step
         head = _TEXT * (2 if any(self.columns) else 1) + _GAP
         height = head + len(self.rows) * (size + _GAP)
         canvas = PIL.Image.new("RGB", (width, height), "white")
         draw = PIL.ImageDraw.Draw(canvas)
         for group, name in enumerate(self.groups):
-            column = group * len(self.columns) // len(self.groups)
-            draw.text((margin + column * (size + _GAP), 1), name, "black", font)
+            column = group * span
+            draw.text((margin + column * step, 1), name, "black", font)
         for column, name in enumerate(self.columns):
-            draw.text((margin + column * (size + _GAP), _TEXT + 1), name, "black", font)
+            draw.text((margin + column * step, _TEXT + 1), name, "black", font)
         for row, name in enumerate(self.rows):
             top = head + row * (size + _GAP)
             draw.text((4, top + size // 2 - _TEXT // 2), name, "black", font)
             for column, image in enumerate(self.images[row]):
                 if image is not None:
                     tile = PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.NEAREST)
-                    canvas.paste(tile, (margin + column * (size + _GAP), top))
+                    canvas.paste(tile, (margin + column * step, top))
         buffer = io.BytesIO()
         canvas.save(buffer, "PNG", optimize=True)
         return buffer.getvalue()

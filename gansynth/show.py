@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gansynth import encode, manifest
 from gansynth.dataset import Dataset
 from gansynth.environment import environment
-from gansynth.errors import InputError, OutputError
+from gansynth.errors import InputError, OutputError, StoreError
 from gansynth.generators.protocol import Generator
 from gansynth.plan import Rows
 from gansynth.sampling import reproducible, sample_rows
@@ -102,7 +102,10 @@ def remake(dataset: Dataset, row: dict[str, Any], generator: Generator, device: 
         image = sample_rows(generator, recipe, rows, np.array([row["z"]], np.float32), 0)[0]
     data = encode.encoder(recipe.image)(image)
     stored = stored_image(dataset, row)
-    pixels = None if stored is None else encode.decode(stored)
+    try:
+        pixels = None if stored is None else encode.decode(stored)
+    except OSError as error:
+        raise StoreError(f"{row['key']}: its stored image cannot be decoded ({error}); run `gansynth repair`") from None
     difference = 0 if pixels is None else int(np.abs(encode.decode(data).astype(int) - pixels.astype(int)).max())
     lossless = recipe.image["format"] == "png" or recipe.image.get("lossless")
     return Comparison(

@@ -93,7 +93,9 @@ class Store:
             for folder in created:
                 with suppress(OSError):
                     folder.rmdir()
-            raise OutputError(f"output {self.url}: cannot be written ({error}); choose another place") from None
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
+            raise OutputError(f"output {self.url}: cannot be written ({reason}); choose another place") from None
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:

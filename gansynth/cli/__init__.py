@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,7 @@ def execute(application: App, arguments: Sequence[str]) -> int:
     """Run a command of any application; errors that were raised on purpose become one line on standard error."""
     try:
         code = application(list(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except GansynthError as error:
         for line in str(error).splitlines():
             print(f"gansynth: {line}", file=sys.stderr)
@@ -44,7 +46,7 @@ def execute(application: App, arguments: Sequence[str]) -> int:
         print(f"gansynth: {reason} See `gansynth --help`.", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return 0
     except KeyboardInterrupt:
         return 130

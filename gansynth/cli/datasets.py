@@ -28,7 +28,9 @@ def register(app: App) -> None:
 
 
 def status(output: str, /, *, json_output: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
-    """Tell how far a dataset is. Lists, and reads nothing but recipe.yaml. Example:
+    """Tell how far a dataset is. Lists, and reads nothing but recipe.yaml.
+
+    For example:
 
         gansynth status datasets/demo
 
@@ -53,7 +55,8 @@ def _status(dataset: Dataset) -> dict[str, Any]:
     splits = {s: {"shards": dataset.plan.shards_of(s), "done": len(done[s])} for s in recipe.splits}
     count, total = sum(map(len, done.values())), len(dataset.plan)
     stored = sum(sum(dataset.store.list(split).values()) for split in recipe.splits)
-    finished = count == total and b"\n**Unfinished.**" not in dataset.store.read(card.FILE)
+    listed = dataset.store.exists(card.FILE) and b"\n**Unfinished.**" not in dataset.store.read(card.FILE)
+    finished = count == total and listed
     return {
         "name": recipe.name,
         "state": "complete" if finished else "to be finalized" if count == total else "unfinished",
@@ -69,7 +72,9 @@ def _status(dataset: Dataset) -> dict[str, Any]:
 
 
 def verify(output: str, /) -> int:
-    """Read every byte of a dataset and compare it with the receipts. Exit 1 if anything is damaged or missing. Example:
+    """Read every byte of a dataset and compare it with the receipts. Exit 1 if anything is damaged or missing.
+
+    For example:
 
         gansynth verify datasets/demo
 
@@ -98,7 +103,9 @@ def repair(
     allow_mixed: Flag = False,
     allow_code: Flag = False,
 ) -> int:
-    """Verify a dataset, and make its damaged and missing shards again, with the same bytes. Example:
+    """Verify a dataset, and make its damaged and missing shards again, with the same bytes.
+
+    For example:
 
         gansynth repair datasets/demo
 
@@ -109,6 +116,13 @@ def repair(
         allow_mixed: repair although device or library versions are others than the dataset's; bytes may differ.
         allow_code: permit a generator of the form package.module:factory.
     """
+    left = 0
+
+    def tell(problem: check.Problem) -> None:
+        nonlocal left
+        left += not problem.mendable
+        print(f"{problem.path}: {problem.what}")
+
     with stop_on_signals(Stop()) as stop:
         summary = api.repair(
             Dataset.open(output),
@@ -117,13 +131,15 @@ def repair(
             allow_mixed=allow_mixed,
             allow_code=allow_code,
             stop=stop,
-            on_problem=lambda problem: print(f"{problem.path}: {problem.what}"),
+            on_problem=tell,
         )
-    return report(summary)
+    return report(summary) or int(left > 0)
 
 
 def finalize(output: str, /) -> int:
-    """Write a complete dataset's index files and card again, and clear .tmp/. Exit 1 if shards are missing. Example:
+    """Write a complete dataset's index files and card again, and clear .tmp/. Exit 1 if shards are missing.
+
+    For example:
 
         gansynth finalize datasets/demo
 
@@ -151,7 +167,9 @@ def show(
     to: Path | None = None,
     allow_code: Flag = False,
 ) -> int:
-    """Make one sample again from its stored latent and compare it with the stored image. Example:
+    """Make one sample again from its stored latent and compare it with the stored image.
+
+    For example:
 
         gansynth show datasets/demo train-000000-000012 --to sample.png
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -16,9 +17,11 @@ app = App(name="models", help="The generators that recipes may name: list them, 
 
 @app.command(name="list")
 def list_models() -> int:
-    """List the known generators and whether their weights are on this machine. Example:
+    """List the known generators and whether their weights are on this machine.
 
-    gansynth models list
+    For example:
+
+        gansynth models list
     """
     print(f"{'name':18}{'pixels':>8}{'classes':>9}{'z':>6}{'million':>9}  weights")
     for name, known in weights.KNOWN.items():
@@ -30,7 +33,9 @@ def list_models() -> int:
 
 @app.command
 def pull(name: str, /, *, url: str | None = None) -> int:
-    """Fetch the weights of a known generator into the cache folder ($GANSYNTH_CACHE). Example:
+    """Fetch the weights of a known generator into the cache folder ($GANSYNTH_CACHE).
+
+    For example:
 
         gansynth models pull biggan-deep-256
 
@@ -53,7 +58,7 @@ def pull(name: str, /, *, url: str | None = None) -> int:
             advance(done - before)
             bars[file][1] = done
 
-        folder = fetch(name, url, on_bytes)
+        folder = fetch(name, url, on_bytes, lambda text: print(f"gansynth: warning: {text}", file=sys.stderr))
     print(folder)
     return 0
 
@@ -66,7 +71,9 @@ def info(
     classes: Annotated[bool, Parameter(negative="")] = False,
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Show what is known of a generator, without loading its weights. Example:
+    """Show what is known of a generator, without loading its weights.
+
+    For example:
 
         gansynth models info fashion-32 --classes
 

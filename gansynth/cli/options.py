@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gansynth.errors import InputError
+from gansynth.errors import InputError, RecipeError
 from gansynth.recipe import Recipe, parse_value
 
 
@@ -41,4 +41,7 @@ def _assignment(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"--set: saw {text!r}, which sets nothing; write --set key=value")
-    return key, parse_value(value)
+    try:
+        return key, parse_value(value)
+    except RecipeError as error:
+        raise InputError(f"--set {key}: {error}; write for example --set 'truncation=[0.4, 0.9]'") from None

@@ -20,7 +20,7 @@ from gansynth.plan import Plan, ShardPlan
 from gansynth.progress import duration, progress, size
 from gansynth.record import FILE as RECORD
 from gansynth.seeds import parse_seeds
-from gansynth.session import choose_device, resolve_for
+from gansynth.session import choose_device, device_kind, resolve_for
 from gansynth.stopping import Stop, stop_on_signals
 from gansynth.store import Store
 
@@ -51,7 +51,7 @@ def plan(
         json_output: print JSON.
     """
     wanted = options.load(recipe)
-    device_type = options.device.partition(":")[0] if options.device != "auto" else "cpu"
+    device_type = device_kind(options.device)
     resolved, found = resolve_for(wanted, device_type, allow_code=options.allow_code)
     planned = Plan(resolved)
     done = shards_done(Store(str(wanted.output)), resolved.splits) if found else {}
@@ -175,9 +175,7 @@ def report(summary: api.Summary) -> int:
 
 
 def _chooser(text: str) -> Callable[[Plan], Iterable[ShardPlan]]:
-    ordinals = parse_seeds(text.replace(" ", "")) if text else None
-    if ordinals is None:
-        raise InputError("--shards: saw nothing; write for example --shards 0-9")
+    ordinals = parse_seeds(text, "--shards")
 
     def choose(planned: Plan) -> Iterable[ShardPlan]:
         for ordinal in ordinals:

@@ -15,7 +15,9 @@ from gansynth.info import GeneratorInfo
 if TYPE_CHECKING:
     from gansynth.generators.protocol import Generator
 
-__all__ = ["describe", "load_generator"]
+__all__ = ["PRECISIONS", "describe", "load_generator"]
+
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, allow_code: bool = False) -> GeneratorInfo:
@@ -66,6 +68,8 @@ def load_generator(
         RecipeError, WeightsError: as `describe`; also weights that are missing, damaged or do not fit.
     """
     options = options or {}
+    if precision not in PRECISIONS:
+        raise RecipeError(f"precision: saw {precision!r}; use {', '.join(PRECISIONS)}")
     if _is_code(name_or_path):
         return _run_factory(name_or_path, options, device, precision, allow_code)
     info = describe(name_or_path, options)
@@ -112,10 +116,15 @@ def _run_factory(name: str, options: Mapping[str, Any], device: str, precision: 
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise RecipeError(f"generator: {name} cannot be imported ({error}); check the name and PYTHONPATH") from None
-    generator = factory(device=device, precision=precision, **options)
+    try:
+        generator = factory(**{"device": device, "precision": precision, **options})
+    except TypeError as error:
+        raise RecipeError(
+            f"generator: {name} cannot be called with generator_options {dict(options)} ({error})"
+        ) from error
     if not isinstance(generator, Generator):
         raise RecipeError(
-            f"generator: {name} returned a {type(generator).__name__} that lacks parts of the generator contract; "
+            f"generator: {name} returned an object of type {type(generator).__name__} that lacks parts of the generator contract; "
             f"see gansynth/generators/protocol.py"
         )
     return generator

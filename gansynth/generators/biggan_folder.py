@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,29 @@ from gansynth.info import GeneratorInfo
 from gansynth.labels import LabelSet, imagenet, named_classes, numbered_classes
 
 _REQUIRED = ("channel_width", "layers", "num_classes", "output_dim", "z_dim")
+
+
+def _count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _blocks(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(b, list) and len(b) == 3 and isinstance(b[0], bool) and _count(b[1]) and _count(b[2]) for b in value
+    )
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "channel_width": _count,
+    "layers": _blocks,
+    "num_classes": _count,
+    "output_dim": _count,
+    "z_dim": _count,
+    "class_embed_dim": _count,
+    "attention_layer_position": lambda value: _count(value, least=0),
+    "n_stats": lambda value: _count(value, least=2),
+    "eps": lambda value: isinstance(value, float) and 0 < value < 1,
+}
 
 
 def describe(path: Path, name: str | None = None, options: Mapping[str, Any] | None = None) -> GeneratorInfo:
@@ -67,12 +90,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in config]
     if missing:
         raise WeightsError(f"{path}: has no `{missing[0]}`, so it describes no BigGAN-deep; restore the original file")
-    numbers = [config[key] for key in _REQUIRED if key != "layers"]
-    layers_ok = isinstance(config["layers"], list) and all(
-        isinstance(layer, list) and len(layer) == 3 for layer in config["layers"]
-    )
-    if not layers_ok or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
-        raise WeightsError(f"{path}: has values that describe no BigGAN-deep; restore the original file")
+    for key, fits in _FITS.items():
+        if key in config and not fits(config[key]):
+            raise WeightsError(f"{path}: `{key}` has a value that describes no BigGAN-deep; restore the original file")
     size = 4 * 2 ** sum(bool(layer[0]) for layer in config["layers"])
     if size != config["output_dim"]:
         raise WeightsError(

@@ -21,6 +21,7 @@ def pull(
     name: str,
     base_url: str | None = None,
     on_bytes: Progress = lambda file, done, total: None,
+    warn: Callable[[str], object] = warnings.warn,
 ) -> Path:
     """Fetch a known model into the cache folder; returns the folder with its config.json and weights.
 
@@ -30,6 +31,7 @@ def pull(
         name: a name of `gansynth models list`.
         base_url: mirror to fetch from instead, which holds the files under their names in the cache.
         on_bytes: called with file name, bytes so far and bytes in all (None if unknown).
+        warn: called with a message if a file's sha256 is not the one that a single source gives.
 
     Raises:
         InputError: no such model.
@@ -41,14 +43,17 @@ def pull(
     if known.files is None:
         return weights.locate(name) or Path()
     folder = weights.cache_folder() / name
-    folder.mkdir(parents=True, exist_ok=True)
-    # Weights last: a folder with weights has its configuration.
-    for file, url in known.files.items():
-        if not (folder / file).is_file():
-            source = f"{base_url.rstrip('/')}/{file}" if base_url else url
-            part = _fetch(source, folder / f"{file}.part", on_bytes)
-            _check(part, file, known)
-            part.replace(folder / file)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Weights last: a folder with weights has its configuration.
+        for file, url in known.files.items():
+            if not (folder / file).is_file():
+                source = f"{base_url.rstrip('/')}/{file}" if base_url else url
+                part = _fetch(source, folder / f"{file}.part", on_bytes)
+                _check(part, file, known, warn)
+                part.replace(folder / file)
+    except OSError as error:
+        raise DownloadError(f"{folder}: cannot be written ({error}); make room, or set GANSYNTH_CACHE") from None
     return folder
 
 
@@ -85,6 +90,8 @@ def _fetch(url: str, part: Path, on_bytes: Progress) -> Path:
             f"{url}: the server answered {error.response.status_code}; try another source with --url, or copy the files "
             f"to {part.parent}"
         ) from None
+    except httpx.InvalidURL as error:
+        raise DownloadError(f"{url}: is no address ({error}); give --url as http://HOST/FOLDER") from None
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise DownloadError(f"{url}: the download broke off ({reason}); run the command again to go on") from None
@@ -94,7 +101,7 @@ def _fetch(url: str, part: Path, on_bytes: Progress) -> Path:
     return part
 
 
-def _check(part: Path, name: str, known: weights.KnownModel) -> None:
+def _check(part: Path, name: str, known: weights.KnownModel, warn: Callable[[str], object]) -> None:
     """Compare size and sha256 with what is known of the file; a file of the wrong size is removed."""
     found, size = part.stat().st_size, (known.sizes or {}).get(name)
     if size is not None and found != size:
@@ -105,7 +112,4 @@ def _check(part: Path, name: str, known: weights.KnownModel) -> None:
         with part.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         if digest != expected:
-            warnings.warn(
-                f"{name}: its sha256 is {digest}, but one source says {expected}; compare with another copy",
-                stacklevel=3,
-            )
+            warn(f"{name}: its sha256 is {digest}, but one source says {expected}; compare with another copy")
