@@ -75,7 +75,7 @@ def parse_seeds(text: str, what: str = "seeds") -> Seeds:
             raise RecipeError(f'{what}: saw "{item.strip()}", which runs backwards; write "{last}-{first}"')
         if last >= SEED_LIMIT:
             raise RecipeError(
-                f"{what}: saw {last}, above the largest possible, {SEED_LIMIT - 1} (2^32 - 1); use smaller numbers"
+                f"{what}: saw {last}, above the largest seed {SEED_LIMIT - 1} (2^32 - 1); use smaller numbers"
             )
         if ranges and ranges[-1].stop == first:
             ranges[-1] = range(ranges[-1].start, last + 1)

@@ -106,13 +106,18 @@ def begin(
     """
     if recipe.output is None:
         raise RecipeError("output: the recipe names none; add `output: ./datasets/NAME`, or pass --output")
-    resolved, found = resolve_for(recipe, device, allow_code=allow_code)
+    resolved, _ = resolve_for(recipe, device, allow_code=allow_code)
     generator = _load(resolved, device if keep_generator else "cpu", allow_code)
     resolved = replace(resolved, info=replace(resolved.info, weights_sha256=generator.weights_sha256))
     here = environment(device)
     store = Store(recipe.output)
+    foreign = _foreign_file(store, resolved)
+    found = read_record(store)  # again, after the look for foreign files: another run may have begun meanwhile
     if found is None:
-        _require_unused(store, resolved)
+        if foreign:
+            raise OutputError(
+                f"output {store.url}: holds {foreign}, but no {record.FILE}; choose an empty or new folder"
+            )
         wanted = Record(resolved, here)
     else:
         _require_same(found, resolved, recipe.output)
@@ -132,12 +137,11 @@ def _load(recipe: ResolvedRecipe, device: str, allow_code: bool) -> Generator:
     return load_generator(recipe.info.name, device, recipe.precision, recipe.info.options, allow_code=allow_code)
 
 
-def _require_unused(store: Store, recipe: ResolvedRecipe) -> None:
-    """Never mix a new dataset into files of unknown origin."""
-    foreign = [f"{split}/{name}" for split in recipe.splits for name in store.list(split)]
-    if foreign or store.exists(card.FILE):
-        what = foreign[0] if foreign else card.FILE
-        raise OutputError(f"output {store.url}: holds {what}, but no {record.FILE}; choose an empty or new folder")
+def _foreign_file(store: Store, recipe: ResolvedRecipe) -> str | None:
+    """A file that a new dataset must not be mixed with, if there is any."""
+    files = [f"{split}/{name}" for split in recipe.splits for name in store.list(split)]
+    files += [card.FILE] if store.exists(card.FILE) else []
+    return files[0] if files else None
 
 
 def _require_same(found: Record, wanted: ResolvedRecipe, url: str) -> None:

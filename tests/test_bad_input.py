@@ -121,7 +121,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "an empty file"),
     "only a comment": (b"# name: demo\n", "an empty file"),
     "list": (b"- name: demo\n", "a list, not a mapping"),
-    "text": (b"name\n", "a str, not a mapping"),
+    "text": (b"name\n", "a single value, not a mapping"),
     "number": (b"5\n", "not a mapping"),
     "unclosed": (b"name: [demo\n", "not valid YAML"),
     "colon in colon": (b"name: demo: more\n", "not valid YAML"),
