@@ -119,11 +119,13 @@ class Commit:
         """The four members of a sample; returns the offset of the image."""
         key = row["key"]
         about = {name: row[name] for name in ("sample_id", "seed", "truncation", "class_index", "class_name")}
-        offset = self._tar.add(f"{key}.{row['format']}", data)
-        self._tar.add(f"{key}.cls", str(row["label"]).encode())
-        self._tar.add(f"{key}.txt", (row["class_name"] or self._recipe.name).encode())
-        self._tar.add(f"{key}.json", json.dumps(about).encode())
-        return offset
+        members = (
+            (f"{key}.{row['format']}", data),
+            (f"{key}.cls", str(row["label"]).encode()),
+            (f"{key}.txt", (row["class_name"] or self._recipe.name).encode()),
+            (f"{key}.json", json.dumps(about).encode()),
+        )
+        return self._tar.add(members)[0]
 
     def publish(self, before_manifest: Callable[[str], None], started: float, seconds: Mapping[str, float]) -> Receipt:
         """Tar, then manifest, then receipt. Only with the receipt does the shard exist.

@@ -188,8 +188,9 @@ class Renderer:
 
 def _is_constant(image: npt.NDArray[np.uint8]) -> bool:
     """Whether all pixels have one colour, which no working generator gives."""
-    pixels = image.reshape(-1, image.shape[-1])
-    return bool((pixels[::61] == pixels[0]).all() and (pixels == pixels[0]).all())
+    if (image[0, 0] != image[image.shape[0] // 2, image.shape[1] // 3]).any():  # nearly always enough to tell
+        return False
+    return bool((image == image[0, 0]).all())
 
 
 def _drain(outcomes: queue.SimpleQueue[Receipt | Failure]) -> Iterator[Receipt | Failure]:

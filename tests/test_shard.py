@@ -25,7 +25,7 @@ def written(members: Members) -> tuple[bytes, list[int], str]:
     """The tar of the members, the offset of each one's data, and the sha256 that the writer gives."""
     buffer = io.BytesIO()
     tar = TarWriter(buffer)
-    offsets = [tar.add(name, data) for name, data in members]
+    offsets = tar.add(members)
     digest = tar.finish()
     assert tar.size == len(buffer.getvalue())
     return buffer.getvalue(), offsets, digest
@@ -103,4 +103,4 @@ def test_webdataset_reads_whole_samples_in_order(tmp_path: Path) -> None:
 
 def test_text_that_is_no_ascii_name_is_refused_rather_than_changed() -> None:
     with pytest.raises(UnicodeEncodeError):
-        TarWriter(io.BytesIO()).add("ä.jpg", b"")
+        TarWriter(io.BytesIO()).add([("ä.jpg", b"")])
