@@ -1,0 +1,82 @@
+"""The README is true: its commands, keys, files and code."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import gansynth
+from gansynth.cli import app
+from gansynth.recipe import ImageFormat, Recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("key", [*Recipe.model_fields, *ImageFormat.model_fields])
+def test_every_key_of_a_recipe_is_described(key: str) -> None:
+    assert re.search(rf"\b{key}\b", README.partition("## Recipes")[2].partition("## A dataset")[0])
+
+
+def test_every_command_is_listed() -> None:
+    commands = [name for name in app if not name.startswith("-") and name != "models"]
+    commands += [f"models {name}" for name in app["models"] if not name.startswith("-")]
+    assert len(commands) > 10
+    assert [name for name in commands if f"`gansynth {name}" not in README] == []
+
+
+def test_the_tree_names_every_module_and_no_other() -> None:
+    tree = README.partition("## The tree")[2].partition("## Prefect")[0]
+    named = set(re.findall(r"[a-z_]+\.py", tree))
+    modules = {path.name for path in (ROOT / "gansynth").glob("*.py")} - {"__init__.py"}
+    assert modules <= named
+    below = {path.name for folder in ("gansynth", "flows") for path in (ROOT / folder).rglob("*.py")}
+    assert named - below == set()
+
+
+def test_the_pictures_and_recipes_it_names_exist() -> None:
+    for path in re.findall(r"\((deploy/[^)]+)\)", README):
+        assert (ROOT / path).is_file()
+    for recipe in (ROOT / "deploy/recipes").glob("*.yaml"):
+        assert f"`{recipe.stem}`" in README
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_can_be_planned(path: Path) -> None:
+    recipe = Recipe.load(path)
+    plan = gansynth.plan(recipe)
+    assert plan.samples > 0 and recipe.output
+
+
+def test_the_example_recipe_can_be_planned() -> None:
+    from ruamel.yaml import YAML
+
+    example = README.partition("## Recipes")[2].partition("```yaml")[2].partition("```")[0]
+    assert gansynth.plan(Recipe.parse(YAML(typ="safe").load(example))).samples == 30_006
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_training_loop_runs(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("datasets/demo", samples_per_shard=20)
+    code = README.partition("<!-- training loop -->")[2].partition("```python")[2].partition("```")[0]
+    (tmp_path / "loop.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("loop.py", run_name="__main__")
+    assert float(capsys.readouterr().out.removeprefix("loss ")) > 0
+
+
+def test_the_latents_example_finds_rows(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("datasets/demo")
+    code = README.partition("import pyarrow.dataset as ds")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec("import pyarrow.dataset as ds" + code, found)
+    assert found["table"].num_rows > 0  # type: ignore[attr-defined]
