@@ -37,7 +37,7 @@ from gansynth.environment import cores
 from gansynth.errors import RenderError
 from gansynth.estimate import images_per_second
 from gansynth.plan import Plan
-from gansynth.progress import duration, progress
+from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
 from gansynth.session import begin
 from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
@@ -300,7 +300,9 @@ def main(
     if isinstance(result, BaseException):
         raise result
     rate = f", {result['images'] / result['seconds']:,.1f} images/s" if result["images"] else ""
-    print(f"{result['shards']} shards with {result['images']:,} images made in {duration(result['seconds'])}{rate}")
+    print(
+        f"{counted(result['shards'], 'shard')} with {counted(result['images'], 'image')} made in {duration(result['seconds'])}{rate}"
+    )
     print(f"{result['output']}: {'complete' if result['complete'] else 'unfinished'}")
     return 0
 

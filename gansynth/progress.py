@@ -84,3 +84,8 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """ "1 shard", "1,200 shards"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -248,7 +248,7 @@ def test_a_failed_shard_is_reported_and_made_by_the_next_run(
     assert found.err == "shard train/000001 failed: RuntimeError: boom with details\n"
     assert "1 of 3 shards missing" in found.out
     assert run(scripted(lambda call: None)) == 0
-    assert capsys.readouterr().out.startswith("1 shards with 20 images made")
+    assert capsys.readouterr().out.startswith("1 shard with 20 images made")
 
 
 def test_a_run_whose_every_shard_fails_gives_up(

@@ -13,7 +13,7 @@ from gansynth import api, card, check
 from gansynth.cli.recipes import report
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError
-from gansynth.progress import progress, size
+from gansynth.progress import counted, progress, size
 from gansynth.session import choose_device
 from gansynth.stopping import Stop, stop_on_signals
 from gansynth.store import SCRATCH
@@ -88,9 +88,11 @@ def verify(output: str, /) -> int:
     for problem in problems:
         print(f"{problem.path}: {problem.what}")
     if problems:
-        print(f"{output}: {len(problems)} problems; `gansynth repair` makes damaged and missing shards again")
+        print(
+            f"{output}: {counted(len(problems), 'problem')}; `gansynth repair` makes damaged and missing shards again"
+        )
         return 1
-    print(f"{output}: {count:,} shards, all as they were written")
+    print(f"{output}: {counted(count, 'shard')}, all as they were written")
     return 0
 
 

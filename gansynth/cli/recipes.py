@@ -17,7 +17,7 @@ from gansynth.dataset import Dataset, shards_done
 from gansynth.errors import InputError
 from gansynth.estimate import bytes_per_sample, images_per_second
 from gansynth.plan import Plan, ShardPlan
-from gansynth.progress import duration, progress, size
+from gansynth.progress import counted, duration, progress, size
 from gansynth.record import FILE as RECORD
 from gansynth.seeds import parse_seeds
 from gansynth.session import choose_device, device_kind, resolve_for
@@ -97,11 +97,14 @@ def _facts(planned: Plan, done: dict[str, set[int]], device_type: str) -> dict[s
 
 def _print_plan(planned: Plan, facts: dict[str, object], output: str) -> None:
     recipe = planned.recipe
-    classes = f"{len(recipe.classes)} classes" if recipe.classes else "unconditional"
-    seeds = sum(map(len, recipe.parts))
-    parts = f"{len(recipe.parts)} part{'s' if len(recipe.parts) > 1 else ''}"
-    print(f"{recipe.name}: {recipe.info.name}, {recipe.info.resolution} x {recipe.info.resolution}, {classes}, "
-          f"{len(recipe.truncations)} truncations, {seeds:,} seeds in {parts}")  # fmt: skip
+    facts_in_words = (
+        recipe.info.name,
+        f"{recipe.info.resolution} x {recipe.info.resolution}",
+        counted(len(recipe.classes), "class", "classes") if recipe.classes else "unconditional",
+        counted(len(recipe.truncations), "truncation"),
+        f"{counted(sum(map(len, recipe.parts)), 'seed')} in {counted(len(recipe.parts), 'part')}",
+    )
+    print(f"{recipe.name}: {', '.join(facts_in_words)}")
     print(f"output: {output}\n")
     print(f"{'split':8}{'shards':>12}{'samples':>16}{'done':>12}")
     splits = facts["splits"]
@@ -166,7 +169,9 @@ def report(summary: api.Summary) -> int:
         print(f"shard {failure.shard.stem} failed: {api.describe_error(failure.error)}", file=sys.stderr)
     url, count = summary.dataset.store.url, len(summary.receipts)
     rate = f", {summary.samples / summary.seconds:,.1f} images/s" if count else ""
-    print(f"{count} shards with {summary.samples:,} images made in {duration(summary.seconds)}{rate}")
+    print(
+        f"{counted(count, 'shard')} with {counted(summary.samples, 'image')} made in {duration(summary.seconds)}{rate}"
+    )
     state = (
         "complete" if summary.missing == 0 else f"{summary.missing:,} of {len(summary.dataset.plan):,} shards missing"
     )

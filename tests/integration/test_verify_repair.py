@@ -89,7 +89,7 @@ def test_damage_is_found_and_mended(
     named = _DAMAGED if damage is Path.unlink and suffix == RECEIPT else f"{_DAMAGED}{suffix}"
     assert capsys.readouterr().out.startswith(f"{named}: ")
     assert command("repair", copy, "--device", "cpu") == 0
-    assert "1 shards with 50 images made" in capsys.readouterr().out
+    assert "1 shard with 50 images made" in capsys.readouterr().out
     assert all_but_receipts(copy) == all_but_receipts(dataset)
     assert command("verify", copy) == 0
 
