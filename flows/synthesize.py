@@ -219,19 +219,20 @@ def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
     """Finalize and announce a complete dataset; raise if shards failed."""
     dataset, board = job.dataset, job.board
     finished = dataset.finalize()
-    left = len(dataset.plan) - sum(map(len, dataset.done().values()))
+    left = sum(1 for _ in missing(job.plan, dataset.done()))
     if finished:
         announce(dataset)
-    if board.failed or job.errors or (left and len(job.plan) == len(dataset.plan)):
-        reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors] or ["workers were killed"]
+    if left:
+        reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors]
+        reason = reasons[0] if reasons else "workers were killed, or another run holds them"
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        raise RenderError(f"{left} shards are missing: {reasons[0]}{more}; run the same command again to make them")
+        raise RenderError(f"{counted(left, 'shard')} missing: {reason}{more}; run the same command again to make them")
     return {
         "output": dataset.store.url,
         "shards": len(board.made),
         "images": sum(row["images"] for row in board.made),
         "seconds": round(seconds, 2),
-        "complete": left == 0,
+        "complete": sum(map(len, dataset.done().values())) == len(dataset.plan),
     }
 
 
