@@ -59,7 +59,7 @@ class Dataset:
 
     def announce(self, split: str) -> None:
         """List a split in the unfinished card, now that a tar of it is in place."""
-        listed = card.listed_splits(self.store.read(card.FILE))
+        listed = card.listed_splits(self.store.read(card.FILE)) if self.store.exists(card.FILE) else set()
         if split not in listed:
             splits = [s for s in self.record.recipe.splits if s in listed | {split}]
             self.store.publish(card.FILE, card.unfinished(self.record, splits))

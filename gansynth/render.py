@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +175,11 @@ class Renderer:
             except Exception as error:
                 work.error = error
             if pieces is None:
+                if commit is not None:
+                    with suppress(OSError):  # on a full disk closing fails again; this thread must live on
+                        commit.close()
                 if work.error is not None:
                     outcomes.put(Failure(work.shard, work.error))
-                if commit is not None:
-                    commit.close()
                 commit = None
 
     def _add(self, commit: Commit, pieces: list[_Piece]) -> None:

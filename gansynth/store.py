@@ -113,8 +113,9 @@ class Store:
         try:
             yield path
         finally:
-            path.unlink(missing_ok=True)
-            folder.rmdir()
+            with suppress(OSError):  # somebody cleared the scratch folder meanwhile
+                path.unlink(missing_ok=True)
+                folder.rmdir()
             if self._local:
                 self._drop_scratch_if_empty()
 
