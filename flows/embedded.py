@@ -21,10 +21,10 @@ def detach_server() -> None:
 
     def run(self: SubprocessASGIServer) -> subprocess.Popen[Any]:
         popen = subprocess.Popen
-        subprocess.Popen = partial(popen, start_new_session=True)  # type: ignore[assignment,misc]
+        subprocess.Popen = partial(popen, start_new_session=True)
         try:
             return original(self)
         finally:
-            subprocess.Popen = popen  # type: ignore[misc]
+            subprocess.Popen = popen
 
-    SubprocessASGIServer._run_uvicorn_command = run  # type: ignore[method-assign]
+    SubprocessASGIServer._run_uvicorn_command = run

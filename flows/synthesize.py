@@ -32,6 +32,7 @@ from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.cli import execute
 from gansynth.cli.options import RecipeOptions
+from gansynth.cli.recipes import DEFAULTS
 from gansynth.dataset import Dataset, missing
 from gansynth.environment import cores
 from gansynth.errors import RenderError
@@ -267,7 +268,7 @@ def main(
     runner: str = "process",
     workers: int | None = None,
     allow_mixed: Annotated[bool, Parameter(negative="")] = False,
-    options: RecipeOptions = RecipeOptions(),  # noqa: B008 - frozen
+    options: RecipeOptions = DEFAULTS,
 ) -> int:
     """Make a dataset with Prefect: fan out over workers, resume what was interrupted, announce what is complete.
 

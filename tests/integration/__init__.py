@@ -101,7 +101,7 @@ def rows(folder: Path, split: str = "*") -> list[dict[str, Any]]:
 def members(tar: Path) -> dict[str, bytes]:
     """Name -> content of everything in a tar."""
     with tarfile.open(tar) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        return {member.name: archive.extractfile(member).read() for member in archive}
 
 
 def agrees(row: dict[str, Any], image: bytes, label: int) -> bool:
