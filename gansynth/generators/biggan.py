@@ -10,25 +10,21 @@ in which spectral norm goes on iterating and images change from call to call; he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
-from torch.nn.utils import remove_spectral_norm
 
 from gansynth.errors import RenderError, WeightsError
 from gansynth.generators import weights
 from gansynth.generators.biggan_folder import read_config
+from gansynth.generators.biggan_inference import convert
 from gansynth.generators.protocol import Described
 from gansynth.info import GeneratorInfo
 
 if TYPE_CHECKING:
     from pytorch_pretrained_biggan import BigGAN
-
-_ON_GRID = 1e-3  # in rows; float32 truncations miss their row by less than 1e-5
 
 
 def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> BigGANGenerator:
@@ -71,50 +67,6 @@ def _require_fit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch
         )
 
 
-@dataclass(frozen=True)
-class _StatisticsRows:
-    """Which rows of the batch-norm statistics each sample takes: lower + weight (upper - lower), each [n]."""
-
-    lower: torch.Tensor
-    upper: torch.Tensor
-    weight: torch.Tensor
-
-    @classmethod
-    def of(cls, truncation: torch.Tensor, count: int) -> _StatisticsRows:
-        """Rows for truncations in (0, 1], float32 [n], when row i of `count` belongs to truncation i / (count - 1)."""
-        position = truncation.double() * (count - 1)
-        nearest = position.round()
-        position = torch.where((position - nearest).abs() < _ON_GRID, nearest, position)
-        lower = position.floor().clamp(0, count - 1)
-        upper = (lower + 1).clamp(max=count - 1)
-        return cls(lower.long(), upper.long(), (position - lower).float()[:, None])
-
-    def take(self, statistics: torch.Tensor) -> torch.Tensor:
-        """float32 [n, channels] from statistics [rows, channels]."""
-        return torch.lerp(statistics[self.lower], statistics[self.upper], self.weight)
-
-
-class _TruncationBatchNorm(nn.Module):
-    """The library's BigGANBatchNorm in evaluation mode, with statistics chosen per sample and as one multiply-add."""
-
-    def __init__(self, original: Any) -> None:
-        super().__init__()
-        self.running_means, self.running_vars = original.running_means, original.running_vars
-        self.eps, self.conditional = original.eps, original.conditional
-        if self.conditional:
-            self.scale, self.offset = original.scale, original.offset
-        else:
-            self.weight, self.bias = original.weight, original.bias
-
-    def forward(self, x: torch.Tensor, rows: _StatisticsRows, condition: torch.Tensor | None = None) -> torch.Tensor:
-        mean, variance = rows.take(self.running_means), rows.take(self.running_vars)
-        weight = 1 + self.scale(condition) if self.conditional else self.weight
-        bias = self.offset(condition) if self.conditional else self.bias
-        scale = weight / torch.sqrt(variance + self.eps)
-        shift = bias - mean * scale
-        return torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None])
-
-
 class BigGANGenerator(Described):
     """A BigGAN-deep ready to render; the contract is `protocol.Generator`.
 
@@ -128,9 +80,7 @@ class BigGANGenerator(Described):
     def __init__(self, model: BigGAN, info: GeneratorInfo, device: str, precision: str) -> None:
         super().__init__(info)
         self.device = torch.device(device)
-        self._dtype = getattr(torch, precision)
-        self._count = model.config.n_stats
-        self._model = _prepare(model).to(self.device)
+        self._network = convert(model).set_precision(getattr(torch, precision)).to(self.device)
 
     @torch.inference_mode()
     def sample(
@@ -151,27 +101,4 @@ class BigGANGenerator(Described):
     @torch.inference_mode()
     def forward(self, z: torch.Tensor, classes: torch.Tensor, truncation: torch.Tensor) -> torch.Tensor:
         """Images before they become bytes: float32 [n, 3, h, w] in [-1, 1]; arguments as `sample`, on the device."""
-        condition = torch.cat([z, self._model.embeddings.weight.T[classes]], dim=1)
-        with self._autocast():
-            images = self._model.generator(condition, _StatisticsRows.of(truncation, self._count))
-        return torch.as_tensor(images).float()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self._dtype)
-
-
-def _prepare(model: Any) -> Any:
-    """Evaluation mode, spectral norm folded into the weights, batch norms that take a truncation per sample."""
-    from pytorch_pretrained_biggan.model import BigGANBatchNorm
-
-    model = model.eval().requires_grad_(False)
-    for module in list(model.modules()):
-        if hasattr(module, "weight_u"):
-            # In evaluation mode this divides by u'Wv with the stored u and v, as the library does in every forward.
-            remove_spectral_norm(module)
-        for name, child in list(module.named_children()):
-            if isinstance(child, BigGANBatchNorm):
-                setattr(module, name, _TruncationBatchNorm(child))
-    return model.eval().requires_grad_(False)
+        return torch.as_tensor(self._network(z, classes, truncation))
