@@ -79,7 +79,7 @@ class Board:
         lines = [
             f"# {recipe.name}",
             "",
-            f"`{self._dataset.store.url}`",
+            f"`{self._dataset.store.place}`",
             "",
             f"- {self._images:,} of {self._plan.samples:,} images are there",
             f"- {len(self.made):,} shards with {images:,} images made in this run",

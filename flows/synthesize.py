@@ -229,7 +229,7 @@ def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         raise RenderError(f"{counted(left, 'shard')} missing: {reason}{more}; run the same command again to make them")
     return {
-        "output": dataset.store.url,
+        "output": dataset.store.place,
         "shards": len(board.made),
         "images": sum(row["images"] for row in board.made),
         "seconds": round(seconds, 2),
@@ -240,7 +240,7 @@ def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
 def announce(dataset: Dataset) -> None:
     """Emit the event that downstream flows wait for."""
     record = dataset.record
-    url = dataset.store.url
+    place = dataset.store.place
     emit_event(
         READY_EVENT,
         resource={
@@ -249,7 +249,7 @@ def announce(dataset: Dataset) -> None:
         },
         payload={
             "name": record.recipe.name,
-            "uri": url if "://" in url else str(Path(url).resolve()),
+            "uri": place if "://" in place else str(Path(place).resolve()),
             "samples": dataset.plan.samples,
             "splits": {split: dataset.plan.shards_of(split) for split in record.recipe.splits},
             "fingerprint": record.fingerprint,

@@ -39,7 +39,7 @@ class Dataset:
         store = Store(url)
         found = read_record(store)
         if found is None:
-            raise OutputError(f"{url}: holds no {record.FILE}, so it is no dataset of gansynth; check the path")
+            raise OutputError(f"{store.place}: holds no {record.FILE}, so it is no dataset of gansynth; check the path")
         return cls(store, found)
 
     @cached_property
@@ -88,7 +88,7 @@ def read_record(store: Store) -> Record | None:
     """The record of the dataset in a store, or None if there is no dataset."""
     if not store.exists(record.FILE):
         return None
-    return Record.decode(store.read(record.FILE), store.url)
+    return Record.decode(store.read(record.FILE), store.place)
 
 
 def read_receipt(store: Store, split: str, number: int) -> Receipt:

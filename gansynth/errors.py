@@ -7,7 +7,9 @@ GansynthError
 │   ├── WeightsError        weights are missing, damaged or of another network
 │   └── OutputError         the output cannot be used: unwritable, another recipe, another environment
 ├── RenderError             the generator gave no usable images; the shard fails
-├── StoreError              storage failed or returned other bytes than were written; worth a retry
+├── StoreError              storage cannot be reached, read or written; worth a retry; exit code 2
+│   ├── StoreMissing        there is no such file; exit code 1
+│   └── StoreDamaged        a file holds other bytes than were written; exit code 1
 ├── DownloadError           weights could not be fetched
 └── Interrupted             stopped on request; exit code 130 (Ctrl-C) or 143 (SIGTERM)
 
@@ -53,7 +55,30 @@ class RenderError(GansynthError):
 
 
 class StoreError(GansynthError):
-    """Storage failed, or holds other bytes than were written to it."""
+    """Storage cannot be reached, read or written, which says nothing about what is stored there.
+
+    Args:
+        message: for people.
+        reason: the part of it that storage gave.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreMissing(StoreError):
+    """A file that should be there is not."""
+
+    exit_code = 1
+
+
+class StoreDamaged(StoreError):
+    """A file that holds other bytes than were written to it."""
+
+    exit_code = 1
 
 
 class DownloadError(GansynthError):

@@ -62,10 +62,11 @@ def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tup
         InputError: the recipe does not fit its generator or the dataset.
     """
     info = describe(recipe.generator, recipe.generator_options, allow_code=allow_code)
-    found = read_record(Store(recipe.output)) if recipe.output else None
+    store = Store(recipe.output) if recipe.output else None
+    found = read_record(store) if store else None
     resolved = resolve(recipe, info, device.partition(":")[0], found.recipe.record() if found else None)
-    if found:
-        _require_same(found, resolved, str(recipe.output))
+    if store and found:
+        _require_same(found, resolved, store.place)
     return resolved, found
 
 
@@ -116,12 +117,12 @@ def begin(
     if found is None:
         if foreign:
             raise OutputError(
-                f"output {store.url}: holds {foreign}, but no {record.FILE}; choose an empty or new folder"
+                f"output {store.place}: holds {foreign}, but no {record.FILE}; choose an empty or new folder"
             )
         wanted = Record(resolved, here)
     else:
-        _require_same(found, resolved, recipe.output)
-        wanted = _admit(found, here, store.url, allow_mixed).extended(resolved)
+        _require_same(found, resolved, store.place)
+        wanted = _admit(found, here, store.place, allow_mixed).extended(resolved)
     store.writable()
     dataset = Dataset(store, wanted)
     # recipe.yaml first: a run that is killed here leaves a dataset that can be gone on with.
@@ -144,14 +145,14 @@ def _foreign_file(store: Store, recipe: ResolvedRecipe) -> str | None:
     return files[0] if files else None
 
 
-def _require_same(found: Record, wanted: ResolvedRecipe, url: str) -> None:
+def _require_same(found: Record, wanted: ResolvedRecipe, place: str) -> None:
     if differences := found.differences(wanted):
         raise OutputError(
-            f"output {url}: belongs to another recipe: {'; '.join(differences)}; choose another output, or undo the change"
+            f"output {place}: belongs to another recipe: {'; '.join(differences)}; choose another output, or undo the change"
         )
 
 
-def _admit(found: Record, here: Mapping[str, str], url: str, allow_mixed: bool) -> Record:
+def _admit(found: Record, here: Mapping[str, str], place: str, allow_mixed: bool) -> Record:
     """The record with this environment among those that may render. Raises OutputError if it may not."""
     if here in (dict(found.environment), *map(dict, found.others)):
         return found
@@ -162,7 +163,7 @@ def _admit(found: Record, here: Mapping[str, str], url: str, allow_mixed: bool) 
             if here.get(key) != value
         ]
         raise OutputError(
-            f"output {url}: was made in another environment: {'; '.join(differences)}; shards made here may differ in "
+            f"output {place}: was made in another environment: {'; '.join(differences)}; shards made here may differ in "
             f"some bits, so pass --allow-mixed to go on all the same"
         )
     return replace(found, others=(*found.others, here))
@@ -197,7 +198,7 @@ class Session:
         encode_threads: int | None = None,
     ) -> None:
         here = environment(device)
-        admitted = _admit(dataset.record, here, dataset.store.url, allow_mixed)
+        admitted = _admit(dataset.record, here, dataset.store.place, allow_mixed)
         recipe = admitted.recipe
         if generator_path:
             recipe = replace(recipe, info=replace(recipe.info, name=generator_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -14,69 +15,98 @@ from typing import Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from gansynth.errors import OutputError, StoreError
+from gansynth.errors import OutputError, StoreError, StoreMissing
 
 SCRATCH = ".tmp"
 _TRIES = 100
+_URL = re.compile(r"(?P<scheme>\w+://)(?:[^/\s]*@)?(?P<place>[^\s?]*)(?:\?[^\s'\"]*)?")
 
 
 class Store:
-    """A dataset's folder or bucket prefix.
+    """A dataset's folder or bucket prefix. Whatever goes wrong in storage is raised as StoreError or a subclass of it.
 
     Args:
         url: a path or any fsspec URL.
 
     Raises:
-        OutputError: no such kind of URL, or its driver is not installed.
+        OutputError: no such kind of URL, its driver is not installed, or it cannot be opened.
     """
 
     def __init__(self, url: str | Path) -> None:
+        self.url = os.fspath(url)
+        self.place = without_secrets(self.url)
         try:
-            filesystem, root = fsspec.core.url_to_fs(os.fspath(url))
-        except (ValueError, ImportError) as error:
-            raise OutputError(f"output {url}: cannot be opened ({error}); use a folder or an fsspec URL") from None
-        self.url = str(url)
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+        except Exception as error:  # drivers raise what they like, on opening a connection too
+            raise OutputError(
+                f"output {self.place}: cannot be opened ({_reason(error)}); use a folder or an fsspec URL"
+            ) from None
         self._fs: Any = filesystem
         self._root = str(root).rstrip("/")
         self._local = isinstance(filesystem, LocalFileSystem)
 
     def __repr__(self) -> str:
-        return f"Store({self.url!r})"
+        return f"Store({self.place!r})"
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        # Drivers of object stores raise errors that are no OSError, and may put addresses with credentials into them.
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreMissing(f"{path}: is missing from {self.place}; run `gansynth repair`") from None
+        except Exception as error:
+            reason = _reason(error)
+            message = f"{path or 'files'}: cannot be read from {self.place} ({reason}); try again, or check access"
+            raise StoreError(message, reason) from None
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            reason = _reason(error)
+            message = f"{path}: cannot be written to {self.place} ({reason}); make room or check access"
+            raise StoreError(message, reason) from None
 
     # Reading
 
     def list(self, folder: str = "") -> dict[str, int]:
         """Names and sizes in bytes of the files directly in a folder; empty if there is no such folder."""
-        self._fs.invalidate_cache()
         try:
-            entries = self._fs.ls(self._path(folder), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
+            with self._reading(folder):
+                self._fs.invalidate_cache()
+                entries = self._fs.ls(self._path(folder), detail=True)
+        except StoreMissing:
             return {}
         return {e["name"].rstrip("/").rpartition("/")[2]: int(e["size"] or 0) for e in entries if e["type"] == "file"}
 
     def exists(self, path: str) -> bool:
-        return bool(self._fs.exists(self._path(path)))
+        """Whether there is a file or folder of that name; not being able to tell is an error."""
+        try:
+            with self._reading(path):
+                self._fs.invalidate_cache()
+                self._fs.info(self._path(path))  # not exists(), which takes every error for a no
+        except StoreMissing:
+            return False
+        return True
 
     def size(self, path: str) -> int:
-        """Size in bytes. Raises StoreError if there is no such file."""
-        try:
+        """Size in bytes. Raises StoreMissing if there is no such file."""
+        with self._reading(path):
             self._fs.invalidate_cache()
             return int(self._fs.size(self._path(path)))
-        except FileNotFoundError:
-            raise StoreError(f"{path}: is missing from {self.url}; run `gansynth repair`") from None
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes of a file, or of a range of it. Raises StoreError if it cannot be read."""
-        try:
-            end = None if length is None else offset + length
+        """Bytes of a file, or of a range of it. Raises StoreMissing if there is no such file."""
+        end = None if length is None else offset + length
+        with self._reading(path):
             return cast(bytes, self._fs.cat_file(self._path(path), start=offset or None, end=end))
-        except FileNotFoundError:
-            raise StoreError(f"{path}: is missing from {self.url}; run `gansynth repair`") from None
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read ({error}); try again") from None
 
     # Writing
 
@@ -89,13 +119,12 @@ class Store:
             self.delete(probe)
             if self._local:
                 self._drop_scratch_if_empty()
-        except (OSError, StoreError) as error:
+        except StoreError as error:
             for folder in created:
                 with suppress(OSError):
                     folder.rmdir()
-            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
-            raise OutputError(f"output {self.url}: cannot be written ({reason}); choose another place") from None
+            reason = error.reason or str(error)
+            raise OutputError(f"output {self.place}: cannot be written ({reason}); choose another place") from None
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -104,11 +133,12 @@ class Store:
         For a local store it lies on the same file system, so that publishing is a rename.
         """
         # A folder of its own for each file: those of other threads and processes come and go beside it.
-        if self._local:
-            folder = Path(self._path(f"{SCRATCH}/{uuid.uuid4().hex}"))
-            _make_folder(folder)
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="gansynth-"))
+        with self._writing(name):
+            if self._local:
+                folder = Path(self._path(f"{SCRATCH}/{uuid.uuid4().hex}"))
+                _make_folder(folder)
+            else:
+                folder = Path(tempfile.mkdtemp(prefix="gansynth-"))
         path = folder / name
         try:
             yield path
@@ -125,9 +155,9 @@ class Store:
 
     def publish_file(self, source: Path, path: str) -> None:
         """Put a finished local file in place as a whole: readers see all of it or nothing. Takes the file away."""
-        size = source.stat().st_size
         target = self._path(path)
-        try:
+        with self._writing(path):
+            size = source.stat().st_size
             if self._local:
                 with source.open("rb") as file:
                     os.fsync(file.fileno())
@@ -136,41 +166,35 @@ class Store:
                 _sync_folder(Path(target).parent)
             else:
                 self._fs.put_file(str(source), target)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written to {self.url} ({error}); make room or check access") from error
         stored = self.size(path)
         if stored != size:
             raise StoreError(f"{path}: {size} bytes were written, but {stored} are stored; try again")
 
     def publish(self, path: str, data: bytes) -> None:
         """Put bytes in place as a whole: readers see all of them or nothing."""
-        try:
-            with self.scratch(uuid.uuid4().hex) as temporary:
-                temporary.write_bytes(data)
-                self.publish_file(temporary, path)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written to {self.url} ({error}); make room or check access") from error
+        with self._writing(path), self.scratch(uuid.uuid4().hex) as temporary:
+            temporary.write_bytes(data)
+            self.publish_file(temporary, path)
 
     def create(self, path: str, data: bytes) -> bool:
         """Make a file only if there is none of that name; whether it was made. Exactly one of many callers succeeds."""
         target = self._path(path)
-        try:
-            if not self._local:
-                self._fs.pipe_file(target, data, mode="create")
-                return True
-            with self.scratch(uuid.uuid4().hex) as temporary:
-                temporary.write_bytes(data)
-                _make_folder(Path(target).parent)
-                os.link(temporary, target)  # unlike a rename, it fails if the name is taken
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written to {self.url} ({error}); make room or check access") from error
+        with self._writing(path):
+            try:
+                if not self._local:
+                    self._fs.pipe_file(target, data, mode="create")
+                    return True
+                with self.scratch(uuid.uuid4().hex) as temporary:
+                    temporary.write_bytes(data)
+                    _make_folder(Path(target).parent)
+                    os.link(temporary, target)  # unlike a rename, it fails if the name is taken
+            except FileExistsError:
+                return False
         return True
 
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens if there is none."""
-        with suppress(FileNotFoundError):
+        with self._writing(path), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(path))
 
     def clear_scratch(self) -> None:
@@ -178,7 +202,19 @@ class Store:
         if self._local:
             shutil.rmtree(self._path(SCRATCH), ignore_errors=True)
         elif self.exists(SCRATCH):
-            self._fs.rm(self._path(SCRATCH), recursive=True)
+            with self._writing(SCRATCH), suppress(FileNotFoundError):
+                self._fs.rm(self._path(SCRATCH), recursive=True)
+
+
+def without_secrets(text: str) -> str:
+    """A text with the credentials taken out of the URLs in it: user and password, and signed queries."""
+    return _URL.sub(r"\g<scheme>\g<place>", text)
+
+
+def _reason(error: Exception) -> str:
+    """What storage said, on one line and without credentials."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return without_secrets(" ".join(said.split())) or type(error).__name__
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from gansynth.errors import OutputError, StoreError
+from gansynth.errors import OutputError, StoreError, StoreMissing
 from gansynth.store import SCRATCH, Store
 
 
@@ -106,7 +107,7 @@ def test_a_range_can_be_read(store: Store, offset: int, length: int | None, expe
 
 def test_a_missing_file_is_a_storage_error_that_names_it(store: Store) -> None:
     for read in (store.read, store.size):
-        with pytest.raises(StoreError, match=r"train/000000\.tar: is missing"):
+        with pytest.raises(StoreMissing, match=r"train/000000\.tar: is missing"):
             read("train/000000.tar")
 
 
@@ -114,6 +115,73 @@ def test_a_folder_is_no_file(store: Store) -> None:
     store.publish("train/a", b"1")
     with pytest.raises(StoreError, match="train"):
         store.read("train")
+
+
+# Drivers that fail
+
+
+class DriverError(Exception):
+    """No OSError, like those of most drivers of object stores."""
+
+
+class Failing(fsspec.AbstractFileSystem):
+    """Storage that answers every request with an error that tells secrets."""
+
+    protocol = "failing"
+
+    @staticmethod
+    def _fail(*args: object, **kwargs: object) -> None:
+        raise DriverError("403 for\nhttps://me:hunter2@host/bucket/key?X-Amz-Signature=hunter2 (denied)")
+
+    ls = info = cat_file = put_file = pipe_file = rm_file = rm = size = _fail
+
+
+@pytest.fixture
+def failing() -> Store:
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    return Store("failing://me:hunter2@host/dataset")
+
+
+REQUESTS: dict[str, Callable[[Store], object]] = {
+    "list": lambda store: store.list("train"),
+    "list all": lambda store: store.list(),
+    "exists": lambda store: store.exists("train/a"),
+    "size": lambda store: store.size("train/a"),
+    "read": lambda store: store.read("train/a"),
+    "publish": lambda store: store.publish("train/a", b"1"),
+    "create": lambda store: store.create("train/a", b"1"),
+    "delete": lambda store: store.delete("train/a"),
+    "clear": lambda store: store.clear_scratch(),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+def test_whatever_a_driver_raises_is_a_storage_error_without_its_secrets(
+    failing: Store, request_: Callable[[Store], object]
+) -> None:
+    with pytest.raises(StoreError) as error:
+        request_(failing)
+    message = "".join(traceback.format_exception(error.value)).rpartition("StoreError: ")[2].rstrip()
+    assert "403 for https://host/bucket/key (denied)" in message
+    assert "failing://host/dataset" in message
+    assert len(message.splitlines()) == 1
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
+    assert not isinstance(error.value, StoreMissing)
+
+
+def test_a_place_that_a_driver_cannot_write_to_is_refused(failing: Store) -> None:
+    with pytest.raises(OutputError, match="failing://host/dataset: cannot be written") as error:
+        failing.writable()
+    assert "hunter2" not in str(error.value) + repr(failing)
+
+
+def test_a_driver_that_cannot_be_opened_is_an_error_about_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    Failing.clear_instance_cache()
+    monkeypatch.setattr(Failing, "__init__", Failing._fail)
+    with pytest.raises(OutputError, match="failing://elsewhere/dataset: cannot be opened") as error:
+        Store("failing://me:hunter2@elsewhere/dataset")
+    assert "hunter2" not in str(error.value)
 
 
 # Writing

@@ -89,10 +89,10 @@ def verify(output: str, /) -> int:
         print(f"{problem.path}: {problem.what}")
     if problems:
         print(
-            f"{output}: {counted(len(problems), 'problem')}; `gansynth repair` makes damaged and missing shards again"
+            f"{dataset.store.place}: {counted(len(problems), 'problem')}; `gansynth repair` makes damaged and missing shards again"
         )
         return 1
-    print(f"{output}: {counted(count, 'shard')}, all as they were written")
+    print(f"{dataset.store.place}: {counted(count, 'shard')}, all as they were written")
     return 0
 
 
@@ -152,10 +152,14 @@ def finalize(output: str, /) -> int:
     left = len(dataset.plan) - sum(map(len, dataset.done().values()))
     dataset.store.clear_scratch()
     if left:
-        print(f"{output}: {left:,} of {len(dataset.plan):,} shards are missing; run its recipe again to make them")
+        print(
+            f"{dataset.store.place}: {left:,} of {len(dataset.plan):,} shards are missing; run its recipe again to make them"
+        )
         return 1
     changed = dataset.finalize()
-    print(f"{output}: {'index files and card written' if changed else 'index files and card were right already'}")
+    print(
+        f"{dataset.store.place}: {'index files and card written' if changed else 'index files and card were right already'}"
+    )
     return 0
 
 

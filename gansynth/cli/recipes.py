@@ -22,7 +22,7 @@ from gansynth.record import FILE as RECORD
 from gansynth.seeds import parse_seeds
 from gansynth.session import choose_device, device_kind, resolve_for
 from gansynth.stopping import Stop, stop_on_signals
-from gansynth.store import Store
+from gansynth.store import Store, without_secrets
 
 DEFAULTS = RecipeOptions()
 
@@ -59,7 +59,7 @@ def plan(
     if json_output:
         print(json.dumps(facts, indent=2))
     else:
-        _print_plan(planned, facts, str(wanted.output or "no output given"))
+        _print_plan(planned, facts, without_secrets(wanted.output or "no output given"))
     return 0
 
 
@@ -167,7 +167,7 @@ def report(summary: api.Summary) -> int:
     """Print what a run did; returns the exit code."""
     for failure in summary.failures:
         print(f"shard {failure.shard.stem} failed: {api.describe_error(failure.error)}", file=sys.stderr)
-    url, count = summary.dataset.store.url, len(summary.receipts)
+    place, count = summary.dataset.store.place, len(summary.receipts)
     rate = f", {summary.samples / summary.seconds:,.1f} images/s" if count else ""
     print(
         f"{counted(count, 'shard')} with {counted(summary.samples, 'image')} made in {duration(summary.seconds)}{rate}"
@@ -175,7 +175,7 @@ def report(summary: api.Summary) -> int:
     state = (
         "complete" if summary.missing == 0 else f"{summary.missing:,} of {len(summary.dataset.plan):,} shards missing"
     )
-    print(f"{url}: {state}")
+    print(f"{place}: {state}")
     return 1 if summary.failures else 0
 
 
