@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gansynth import manifest
 from gansynth.dataset import Dataset, missing, read_receipt
-from gansynth.errors import GansynthError, StoreError
+from gansynth.errors import StoreDamaged, StoreMissing
 from gansynth.plan import ShardPlan
 from gansynth.receipt import SUFFIX, FileRecord, Receipt
 
@@ -41,6 +41,9 @@ def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Ite
     Args:
         dataset: the dataset.
         on_shard: called after each shard.
+
+    Raises:
+        StoreError: storage cannot be read, which tells nothing about the dataset.
     """
     done = dataset.done()
     damaged = False
@@ -73,7 +76,7 @@ def _shard_problems(dataset: Dataset, split: str, number: int) -> Iterator[Probl
     shard = dataset.plan.find(split, number)
     try:
         receipt = read_receipt(dataset.store, split, number)
-    except GansynthError as error:
+    except (StoreDamaged, StoreMissing) as error:
         yield Problem(f"{stem}{SUFFIX}", str(error).partition(";")[0], shard)
         return
     for suffix, record in ((".tar", receipt.tar), (".parquet", receipt.manifest)):
@@ -92,7 +95,7 @@ def _file_fault(dataset: Dataset, path: str, record: FileRecord) -> str | None:
         digest = hashlib.sha256()
         for offset in range(0, size, _CHUNK):
             digest.update(dataset.store.read(path, offset, min(_CHUNK, size - offset)))
-    except StoreError as error:
+    except StoreMissing as error:
         return str(error).partition(": ")[2].partition(";")[0]
     return None if digest.hexdigest() == record.sha256 else "holds other bytes than were written (sha256 differs)"
 

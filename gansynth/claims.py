@@ -11,7 +11,7 @@ import json
 import re
 import time
 
-from gansynth.errors import StoreError
+from gansynth.errors import StoreError, StoreMissing
 from gansynth.plan import ShardPlan
 from gansynth.store import SCRATCH, Store
 
@@ -40,7 +40,7 @@ class Claims:
             return self._create(name, 0)
         try:
             expired = self._expired(name, generations[-1])
-        except StoreError:  # released just now; the next writer to look may have it
+        except StoreMissing:  # released just now; the next writer to look may have it
             return False
         return expired and self._create(name, generations[-1] + 1)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gansynth import card, record
-from gansynth.errors import OutputError, StoreError
+from gansynth.errors import OutputError, StoreDamaged
 from gansynth.index import index_files
 from gansynth.plan import Plan, ShardPlan
 from gansynth.receipt import SUFFIX, Receipt
@@ -92,10 +92,10 @@ def read_record(store: Store) -> Record | None:
 
 
 def read_receipt(store: Store, split: str, number: int) -> Receipt:
-    """The receipt of a shard. Raises StoreError if it is missing, damaged, or another shard's."""
+    """The receipt of a shard. Raises StoreMissing if there is none, StoreDamaged if it is damaged or another shard's."""
     receipt = Receipt.decode(store.read(f"{split}/{number:06d}{SUFFIX}"))
     if (receipt.split, receipt.shard) != (split, number):
-        raise StoreError(f"{split}/{number:06d}{SUFFIX}: is the receipt of another shard; run `gansynth repair`")
+        raise StoreDamaged(f"{split}/{number:06d}{SUFFIX}: is the receipt of another shard; run `gansynth repair`")
     return receipt
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gansynth.errors import StoreError
+from gansynth.errors import StoreDamaged
 
 FORMAT_VERSION = 1
 
@@ -77,11 +77,11 @@ def encode(rows: Sequence[Mapping[str, Any]], z: np.ndarray[Any, Any], metadata:
 
 
 def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a manifest; raises StoreError if the bytes are not a Parquet file."""
+    """The table of a manifest; raises StoreDamaged if the bytes are not a Parquet file."""
     try:
         return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
+        raise StoreDamaged(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
 
 
 Status = Literal["ok", "rejected"]

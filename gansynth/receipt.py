@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from gansynth.errors import StoreError
+from gansynth.errors import StoreDamaged
 from gansynth.identity import sha256_json
 
 SUFFIX = "_stats.json"
@@ -63,7 +63,7 @@ class Receipt(BaseModel):
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Raises StoreError unless the bytes are as `encode` gave them."""
+        """Raises StoreDamaged unless the bytes are as `encode` gave them."""
         try:
             content: dict[str, Any] = json.loads(data)
             intact = _json(content) == data and content.pop("checksum") == sha256_json(content)
@@ -71,7 +71,7 @@ class Receipt(BaseModel):
         except (ValueError, KeyError, TypeError, AttributeError):
             intact = False
         if not intact:
-            raise StoreError("the receipt is damaged; run `gansynth repair`")
+            raise StoreDamaged("the receipt is damaged; run `gansynth repair`")
         return receipt
 
 

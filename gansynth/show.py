@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gansynth import encode, manifest
 from gansynth.dataset import Dataset
 from gansynth.environment import environment
-from gansynth.errors import InputError, OutputError, StoreError
+from gansynth.errors import InputError, OutputError, StoreDamaged
 from gansynth.generators.protocol import Generator
 from gansynth.plan import Rows
 from gansynth.sampling import reproducible, sample_rows
@@ -105,7 +105,9 @@ def remake(dataset: Dataset, row: dict[str, Any], generator: Generator, device: 
     try:
         pixels = None if stored is None else encode.decode(stored)
     except OSError as error:
-        raise StoreError(f"{row['key']}: its stored image cannot be decoded ({error}); run `gansynth repair`") from None
+        raise StoreDamaged(
+            f"{row['key']}: its stored image cannot be decoded ({error}); run `gansynth repair`"
+        ) from None
     difference = 0 if pixels is None else int(np.abs(encode.decode(data).astype(int) - pixels.astype(int)).max())
     lossless = recipe.image["format"] == "png" or recipe.image.get("lossless")
     return Comparison(

@@ -14,7 +14,8 @@ from gansynth.errors import GansynthError
 app = App(
     name="gansynth",
     help="Make image datasets from pretrained GANs: a recipe in, WebDataset shards with latent manifests out.",
-    help_epilogue="Exit codes: 0 done, 1 some shards failed or a check found damage, 2 bad input, 130 and 143 interrupted.",
+    help_epilogue="Exit codes: 0 done, 1 some shards failed or a check found damage, 2 bad input or storage out of reach, "
+    "130 and 143 interrupted.",
     result_action="return_value",
 )
 recipes.register(app)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +109,28 @@ def test_any_flipped_byte_of_tar_or_manifest_is_found(data: st.DataObject, damag
     found = _paths_of_problems(damageable)
     path.write_bytes(whole)
     assert found == [name]
+
+
+@pytest.mark.parametrize("name", ["verify", "repair"])
+@pytest.mark.parametrize("suffix", _SUFFIXES)
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(
+    suffix: str, name: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _flip_middle(copy / "train/000000.tar")  # real damage, found before
+    before = state(copy)
+    read = LocalFileSystem.cat_file
+
+    def out_of_reach(self: LocalFileSystem, path: str, *args: Any, **kwargs: Any) -> bytes:
+        if path.endswith(_DAMAGED + suffix):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", out_of_reach)
+    assert command(name, copy) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"gansynth: {_DAMAGED}{suffix}: cannot be read from {copy} (Input/output error)")
+    assert message.count("\n") == 1
+    assert state(copy) == before
 
 
 def test_a_letter_of_other_case_anywhere_in_a_receipt_is_found(damageable: Path) -> None:
