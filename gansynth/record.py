@@ -115,6 +115,29 @@ class Record:
             )
         return lines
 
+    def require_same(self, wanted: ResolvedRecipe, place: str) -> None:
+        """Raise OutputError with the differences if a recipe may not go on with the dataset at a place."""
+        if differences := self.differences(wanted):
+            raise OutputError(
+                f"output {place}: belongs to another recipe: {'; '.join(differences)}; choose another output, or undo the change"
+            )
+
+    def admit(self, here: Mapping[str, str], place: str, allow_mixed: bool) -> Record:
+        """With an environment among those that may render. Raises OutputError if it may not."""
+        if here in (dict(self.environment), *map(dict, self.others)):
+            return self
+        if not allow_mixed:
+            differences = [
+                f"{key} is {value} in the dataset, but {here.get(key)} here"
+                for key, value in self.environment.items()
+                if here.get(key) != value
+            ]
+            raise OutputError(
+                f"output {place}: was made in another environment: {'; '.join(differences)}; shards made here may differ in "
+                f"some bits, so pass --allow-mixed to go on all the same"
+            )
+        return replace(self, others=(*self.others, here))
+
     def extended(self, wanted: ResolvedRecipe) -> Record:
         """With the parts that the recipe appends. Name and generator path stay as they are: captions may hold the name."""
         parts = max(self.recipe.parts, wanted.parts, key=len)

@@ -66,7 +66,7 @@ def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tup
     found = read_record(store) if store else None
     resolved = resolve(recipe, info, device.partition(":")[0], found.recipe.record() if found else None)
     if store and found:
-        _require_same(found, resolved, store.place)
+        found.require_same(resolved, store.place)
     return resolved, found
 
 
@@ -112,26 +112,41 @@ def begin(
     resolved = replace(resolved, info=replace(resolved.info, weights_sha256=generator.weights_sha256))
     here = environment(device)
     store = Store(recipe.output)
-    foreign = _foreign_file(store, resolved)
-    found = read_record(store)  # again, after the look for foreign files: another run may have begun meanwhile
+    dataset = Dataset(store, _record(store, resolved, here, allow_mixed))
+    if not store.exists(card.FILE):
+        _write_card(dataset)
+    return Begun(dataset, resolved, generator if keep_generator else None)
+
+
+def _record(store: Store, wanted: ResolvedRecipe, here: Mapping[str, str], allow_mixed: bool) -> Record:
+    """What recipe.yaml says after writing it, if this is a new dataset, or going on with it as it is.
+
+    It is the first file of a dataset: a run that is killed here leaves a dataset that can be gone on with.
+    """
+    foreign = _foreign_file(store, wanted)
+    found = read_record(store)  # after the look for foreign files: another run may have begun meanwhile
     if found is None:
         if foreign:
             raise OutputError(
                 f"output {store.place}: holds {foreign}, but no {record.FILE}; choose an empty or new folder"
             )
-        wanted = Record(resolved, here)
-    else:
-        _require_same(found, resolved, store.place)
-        wanted = _admit(found, here, store.place, allow_mixed).extended(resolved)
+        store.writable()
+        begun = Record(wanted, here)
+        if store.create(record.FILE, begun.encode()):
+            return begun
+        found = Dataset.open(store.url).record  # another run began at the same moment
+    found.require_same(wanted, store.place)
+    extended = found.admit(here, store.place, allow_mixed).extended(wanted)
     store.writable()
-    dataset = Dataset(store, wanted)
-    # recipe.yaml first: a run that is killed here leaves a dataset that can be gone on with.
-    if wanted != found:
-        store.publish(record.FILE, wanted.encode())
-    if wanted != found or not store.exists(card.FILE):
-        splits = [split for split, numbers in dataset.done().items() if numbers]
-        store.publish(card.FILE, card.unfinished(wanted, splits))
-    return Begun(dataset, resolved, generator if keep_generator else None)
+    if extended != found:
+        store.publish(record.FILE, extended.encode())
+        _write_card(Dataset(store, extended))
+    return extended
+
+
+def _write_card(dataset: Dataset) -> None:
+    splits = [split for split, numbers in dataset.done().items() if numbers]
+    dataset.store.publish(card.FILE, card.unfinished(dataset.record, splits))
 
 
 def _load(recipe: ResolvedRecipe, device: str, allow_code: bool) -> Generator:
@@ -143,30 +158,6 @@ def _foreign_file(store: Store, recipe: ResolvedRecipe) -> str | None:
     files = [f"{split}/{name}" for split in recipe.splits for name in store.list(split)]
     files += [card.FILE] if store.exists(card.FILE) else []
     return files[0] if files else None
-
-
-def _require_same(found: Record, wanted: ResolvedRecipe, place: str) -> None:
-    if differences := found.differences(wanted):
-        raise OutputError(
-            f"output {place}: belongs to another recipe: {'; '.join(differences)}; choose another output, or undo the change"
-        )
-
-
-def _admit(found: Record, here: Mapping[str, str], place: str, allow_mixed: bool) -> Record:
-    """The record with this environment among those that may render. Raises OutputError if it may not."""
-    if here in (dict(found.environment), *map(dict, found.others)):
-        return found
-    if not allow_mixed:
-        differences = [
-            f"{key} is {value} in the dataset, but {here.get(key)} here"
-            for key, value in found.environment.items()
-            if here.get(key) != value
-        ]
-        raise OutputError(
-            f"output {place}: was made in another environment: {'; '.join(differences)}; shards made here may differ in "
-            f"some bits, so pass --allow-mixed to go on all the same"
-        )
-    return replace(found, others=(*found.others, here))
 
 
 class Session:
@@ -198,7 +189,7 @@ class Session:
         encode_threads: int | None = None,
     ) -> None:
         here = environment(device)
-        admitted = _admit(dataset.record, here, dataset.store.place, allow_mixed)
+        admitted = dataset.record.admit(here, dataset.store.place, allow_mixed)
         recipe = admitted.recipe
         if generator_path:
             recipe = replace(recipe, info=replace(recipe.info, name=generator_path))

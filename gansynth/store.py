@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from gansynth.errors import OutputError, StoreError, StoreMissing
 
 SCRATCH = ".tmp"
 _TRIES = 100
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _URL = re.compile(r"(?P<scheme>\w+://)(?:[^/\s]*@)?(?P<place>[^\s?]*)(?:\?[^\s'\"]*)?")
 
 
@@ -187,7 +189,7 @@ class Store:
                 with self.scratch(uuid.uuid4().hex) as temporary:
                     temporary.write_bytes(data)
                     _make_folder(Path(target).parent)
-                    os.link(temporary, target)  # unlike a rename, it fails if the name is taken
+                    _link(temporary, Path(target))
             except FileExistsError:
                 return False
         return True
@@ -224,6 +226,17 @@ def _make_folder(folder: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             return
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a name that must be free; unlike a rename it fails if the name is taken."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        with target.open("xb") as file:  # as on exFAT and many FUSE mounts: exclusive too, but not in one piece
+            file.write(source.read_bytes())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ import gansynth
 from gansynth import check
 from gansynth.api import run
 from gansynth.dataset import Dataset
-from gansynth.errors import Interrupted, RenderError, StoreError
+from gansynth.errors import Interrupted, OutputError, RenderError, StoreError
 from gansynth.generators.protocol import Generator
 from gansynth.receipt import Receipt
 from gansynth.render import Failure
@@ -322,18 +322,76 @@ def test_a_stopped_run_says_so_and_goes_on_when_run_again(tmp_path: Path, refere
 def test_a_beginning_that_was_cut_off_can_be_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes], cut_off: str
 ) -> None:
-    publish = Store.publish_file
+    publish, create = Store.publish, Store.create
 
-    def killed(self: Store, source: Path, path: str) -> None:
-        if path == cut_off:
-            raise KeyboardInterrupt
-        publish(self, source, path)
+    def killed(write: Callable[[Store, str, bytes], Any]) -> Callable[[Store, str, bytes], Any]:
+        def _killed(self: Store, path: str, data: bytes) -> Any:
+            if path == cut_off:
+                raise KeyboardInterrupt
+            return write(self, path, data)
+
+        return _killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "publish_file", killed)
+        patch.setattr(Store, "publish", killed(publish))
+        patch.setattr(Store, "create", killed(create))
         with pytest.raises(KeyboardInterrupt):
             begin(recipe(tmp_path), "cpu")
     assert gansynth.generate(recipe(tmp_path), device="cpu").finished
+    assert contents(tmp_path) == reference
+
+
+@pytest.fixture
+def overtaken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Let something else happen between a run's look for a dataset and its beginning of one."""
+
+    def _overtaken(by: Callable[[], object]) -> None:
+        writable = Store.writable
+
+        def late(self: Store) -> None:
+            monkeypatch.setattr(Store, "writable", writable)
+            by()
+            writable(self)
+
+        monkeypatch.setattr(Store, "writable", late)
+
+    return _overtaken
+
+
+def test_of_two_recipes_that_begin_on_one_output_at_once_the_second_is_refused(
+    tmp_path: Path, overtaken: Callable[[Callable[[], object]], None]
+) -> None:
+    overtaken(lambda: begin(recipe(tmp_path), "cpu"))
+    with pytest.raises(OutputError, match="belongs to another recipe: batch_size is 5 in the dataset, but 4"):
+        begin(recipe(tmp_path, batch_size=4), "cpu")
+    assert Dataset.open(str(tmp_path)).record.recipe.batch_size == 5
+
+
+@pytest.mark.parametrize("allow_mixed", [False, True])
+def test_of_two_environments_that_begin_at_once_the_second_joins_or_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overtaken: Callable[[Callable[[], object]], None],
+    allow_mixed: bool,
+) -> None:
+    environments = iter([{"torch": "second"}, {"torch": "first"}])
+    monkeypatch.setattr("gansynth.session.environment", lambda device: next(environments))
+    overtaken(lambda: begin(recipe(tmp_path), "cpu"))
+    if allow_mixed:
+        begin(recipe(tmp_path), "cpu", allow_mixed=True)
+    else:
+        with pytest.raises(OutputError, match="torch is first in the dataset, but second here"):
+            begin(recipe(tmp_path), "cpu")
+    record = Dataset.open(str(tmp_path)).record
+    assert record.environment == {"torch": "first"}
+    assert record.others == (({"torch": "second"},) if allow_mixed else ())
+
+
+def test_a_run_that_another_overtakes_with_the_same_recipe_goes_on_with_its_dataset(
+    tmp_path: Path, overtaken: Callable[[Callable[[], object]], None], reference: dict[str, bytes]
+) -> None:
+    overtaken(lambda: gansynth.generate(recipe(tmp_path), device="cpu"))
+    assert gansynth.generate(recipe(tmp_path), device="cpu").receipts == ()
     assert contents(tmp_path) == reference
 
 

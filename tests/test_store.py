@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import traceback
 import uuid
@@ -293,6 +294,17 @@ def test_exactly_one_of_many_creates_a_file(tmp_path: Path) -> None:
             created = list(pool.map(create, range(8)))
         assert created.count(True) == 1
         assert Store(tmp_path).read(f"claims/{round_number}") == f"{created.index(True)}".encode()
+
+
+def test_a_file_is_created_once_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refused)
+    assert Store(tmp_path).create("claims/a", b"first")
+    assert not Store(tmp_path).create("claims/a", b"second")
+    assert files(tmp_path) == ["claims", "claims/a"]
+    assert Store(tmp_path).read("claims/a") == b"first"
 
 
 def test_what_cannot_be_created_is_an_error_raised_on_purpose(tmp_path: Path) -> None:
