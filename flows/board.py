@@ -37,6 +37,7 @@ class Board:
         self._dataset, self._plan, self._advance = dataset, plan, advance
         self.made: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
+        self.held: set[str] = set()
         self._images = images_done(plan, dataset.done())
         self._artifact = create_progress_artifact(
             progress=self._percent(), key="progress", description=f"Images of {dataset.record.recipe.name}"
@@ -47,6 +48,7 @@ class Board:
         """Take in what a block returned."""
         self.made += report["made"]
         self.failed += report["failed"]
+        self.held |= set(report["held"])
 
     def refresh(self) -> None:
         """List the receipts and show the count, but not so often that listing costs much."""

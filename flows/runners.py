@@ -13,9 +13,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from flows import worker
-from gansynth.environment import cores, visible_devices
+from gansynth.environment import choose_device, cores, visible_devices
 from gansynth.errors import InputError
-from gansynth.session import choose_device
 
 RUNNERS = ("process",)
 

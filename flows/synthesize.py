@@ -30,6 +30,7 @@ from flows.guard import guarded
 from flows.runners import lost, open_runner, require_runner, worker_devices
 from flows.tasks import render_block
 from gansynth.api import describe_error
+from gansynth.claims import HELD
 from gansynth.cli import execute
 from gansynth.cli.options import RecipeOptions
 from gansynth.cli.recipes import DEFAULTS
@@ -220,14 +221,18 @@ def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
     """Finalize and announce a complete dataset; raise if shards failed."""
     dataset, board = job.dataset, job.board
     finished = dataset.finalize()
-    left = sum(1 for _ in missing(job.plan, dataset.done()))
+    absent = [shard.stem for shard in missing(job.plan, dataset.done())]
     if finished:
         announce(dataset)
-    if left:
+    if absent:
         reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors]
-        reason = reasons[0] if reasons else "workers were killed, or another run holds them"
+        if held := board.held.intersection(absent):
+            reasons.append(f"{counted(len(held), 'shard')} {HELD}")
+        reason = reasons[0] if reasons else "workers were killed"
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        raise RenderError(f"{counted(left, 'shard')} missing: {reason}{more}; run the same command again to make them")
+        raise RenderError(
+            f"{counted(len(absent), 'shard')} missing: {reason}{more}; run the same command again to make them"
+        )
     return {
         "output": dataset.store.place,
         "shards": len(board.made),

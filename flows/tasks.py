@@ -45,7 +45,7 @@ def render_block(
         encode_threads, allow_mixed, allow_code: see `Session`.
 
     Returns:
-        `made` (a small dict a shard) and `failed` (stem and error of each).
+        `made` (a small dict a shard), `failed` (stem and error of each) and `held` (stems of shards left to others).
 
     Raises:
         StoreError: storage failed for some shards; on the retry only these are made.
@@ -65,7 +65,7 @@ def render_block(
             made.append(_row(outcome))
     if storage is not None:
         raise StoreError(f"{failed[-1]['shard']}: {describe_error(storage)}") from storage
-    return {"made": made, "failed": failed}
+    return {"made": made, "failed": failed, "held": [shard.stem for shard in session.held]}
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gansynth.check import Problem, discard, verify
 from gansynth.dataset import Dataset, missing
+from gansynth.environment import choose_device
 from gansynth.errors import RenderError
 from gansynth.generators import describe
 from gansynth.plan import Plan, ShardPlan
@@ -15,7 +16,7 @@ from gansynth.receipt import Receipt
 from gansynth.recipe import Recipe
 from gansynth.render import Failure
 from gansynth.resolve import resolve
-from gansynth.session import Session, begin, choose_device, resolve_for
+from gansynth.session import Session, begin, resolve_for
 from gansynth.stopping import Stop
 
 # As many shards failing one after another have a common cause, such as a full disk; going on would waste time.
@@ -33,6 +34,7 @@ class Summary:
         seconds: wall time of rendering.
         missing: shards of the dataset that do not exist yet.
         finished: whether this run completed the dataset.
+        held: missing shards that were left to the writers that hold them; see claims.py.
     """
 
     dataset: Dataset
@@ -41,6 +43,7 @@ class Summary:
     seconds: float
     missing: int
     finished: bool
+    held: tuple[ShardPlan, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -157,8 +160,16 @@ def run(session: Session, shards: Iterable[ShardPlan], stop: Stop | None, on_row
     stop.raise_if_requested()
     dataset = session.dataset
     finished = dataset.finalize()
-    left = len(dataset.plan) - sum(map(len, dataset.done().values()))
-    return Summary(dataset, tuple(receipts), tuple(failures), time.perf_counter() - started, left, finished)
+    done = dataset.done()
+    return Summary(
+        dataset,
+        tuple(receipts),
+        tuple(failures),
+        time.perf_counter() - started,
+        missing=len(dataset.plan) - sum(map(len, done.values())),
+        finished=finished,
+        held=tuple(shard for shard in session.held if shard.number not in done[shard.split]),
+    )
 
 
 def describe_error(error: Exception) -> str:

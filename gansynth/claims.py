@@ -2,7 +2,11 @@
 
 Writers of one environment produce the same bytes, so rendering a shard twice does no harm. Writers of several must not
 meet in one shard: tar and manifest could come from different hands. A claim is a file that exactly one writer can
-create. Its holder renews it by creating the next; after the last one's expiry anybody may create the next.
+create. Its holder renews it by creating the next; after the last one's expiry anybody may create the next. Giving claims
+up is a courtesy to others: where that fails, they expire.
+
+A writer claims from its first shard on if it was allowed to mix, else from the shard after the one at which it sees that
+another environment has joined. Hence the rule to allow it in every run on such a dataset.
 """
 
 from __future__ import annotations
@@ -10,13 +14,15 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 
 from gansynth.errors import StoreError, StoreMissing
 from gansynth.plan import ShardPlan
-from gansynth.store import SCRATCH, Store
+from gansynth.store import CLAIMS as FOLDER
+from gansynth.store import Store
 
-FOLDER = f"{SCRATCH}/claims"
 LIFETIME_SECONDS = 300.0
+HELD = f"held by other writers, which are at work or were killed within the last {LIFETIME_SECONDS / 60:.0f} minutes"
 _NAME = re.compile(r"(?P<shard>\w+-\d+)\.(?P<generation>\d+)\Z")
 
 
@@ -53,12 +59,20 @@ class Claims:
                 raise StoreError(f"{name}: another writer took this shard over after a long silence; it is left to it")
 
     def release(self, shard: ShardPlan) -> None:
-        """Give a claim up."""
-        name = shard.stem.replace("/", "-")
+        """Give a claim up; nothing happens if it is not held."""
+        self._release(shard.stem.replace("/", "-"))
+
+    def release_all(self) -> None:
+        """Give all claims up."""
+        for name in list(self._held):
+            self._release(name)
+
+    def _release(self, name: str) -> None:
         if held := self._held.pop(name, None):
-            for generation in self._generations(name):
-                if generation <= held[0]:  # later ones are a successor's
-                    self._store.delete(f"{FOLDER}/{name}.{generation}")
+            with suppress(StoreError):
+                for generation in self._generations(name):
+                    if generation <= held[0]:  # later ones are a successor's
+                        self._store.delete(f"{FOLDER}/{name}.{generation}")
 
     def _create(self, name: str, generation: int) -> bool:
         now = time.time()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from gansynth.errors import InputError, quoted
 from gansynth.identity import RENDER_VERSION
 
 _PACKAGES = ("torch", "numpy", "scipy", "pillow", "imagecodecs", "pyarrow")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 def environment(device: str) -> dict[str, str]:
@@ -64,6 +67,27 @@ def visible_devices(wanted: str) -> list[str]:
         gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         return gpus or ["cpu"] if wanted == "auto" else gpus
     return [wanted]
+
+
+def device_kind(wanted: str) -> str:
+    """cpu or cuda, for `auto`, `cpu`, `cuda` or `cuda:N`, whether or not this machine has it; auto counts as cpu here.
+
+    Raises InputError for anything else.
+    """
+    if not _DEVICE.fullmatch(wanted):
+        raise InputError(f"device: saw {quoted(wanted)}, which is no device; use auto, cpu or cuda:N")
+    return "cuda" if wanted.startswith("cuda") else "cpu"
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """One torch device of this machine for `auto`, `cpu`, `cuda` or `cuda:N`. Raises InputError if there is none."""
+    import torch
+
+    device_kind(wanted)
+    devices, gpus = visible_devices(wanted), torch.cuda.device_count()
+    if not devices or (devices[0].startswith("cuda:") and int(devices[0].removeprefix("cuda:")) >= gpus):
+        raise InputError(f"device: saw {wanted}, but this machine has {gpus} usable GPUs; use auto, cpu or cuda:N")
+    return devices[0]
 
 
 def cores() -> int:

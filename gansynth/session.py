@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from gansynth import card, record
 from gansynth.claims import Claims
 from gansynth.commit import Site
 from gansynth.dataset import Dataset, read_record, shards_done
-from gansynth.environment import cores, environment, visible_devices
-from gansynth.errors import InputError, OutputError, RecipeError, WeightsError, quoted
+from gansynth.environment import cores, environment
+from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
 from gansynth.generators import describe, load_generator
 from gansynth.generators.protocol import Generator
 from gansynth.plan import Plan, ShardPlan
@@ -25,29 +26,6 @@ from gansynth.resolve import ResolvedRecipe, resolve
 from gansynth.sampling import reproducible
 from gansynth.stopping import Stop
 from gansynth.store import Store
-
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
-
-
-def device_kind(wanted: str) -> str:
-    """cpu or cuda, for `auto`, `cpu`, `cuda` or `cuda:N`, whether or not this machine has it; auto counts as cpu here.
-
-    Raises InputError for anything else.
-    """
-    if not _DEVICE.fullmatch(wanted):
-        raise InputError(f"device: saw {quoted(wanted)}, which is no device; use auto, cpu or cuda:N")
-    return "cuda" if wanted.startswith("cuda") else "cpu"
-
-
-def choose_device(wanted: str = "auto") -> str:
-    """One torch device of this machine for `auto`, `cpu`, `cuda` or `cuda:N`. Raises InputError if there is none."""
-    import torch
-
-    device_kind(wanted)
-    devices, gpus = visible_devices(wanted), torch.cuda.device_count()
-    if not devices or (devices[0].startswith("cuda:") and int(devices[0].removeprefix("cuda:")) >= gpus):
-        raise InputError(f"device: saw {wanted}, but this machine has {gpus} usable GPUs; use auto, cpu or cuda:N")
-    return devices[0]
 
 
 def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tuple[ResolvedRecipe, Record | None]:
@@ -166,7 +144,7 @@ class Session:
     Args:
         dataset: begun already.
         device: torch device.
-        allow_mixed: render although the environment is not the dataset's.
+        allow_mixed: render although the environment is not the dataset's; shards are claimed from the first one on.
         allow_code: permit `package.module:factory` generators.
         generator: already loaded; else it is loaded from where the dataset's recipe says.
         generator_path: weights to use instead of that place; they must be the same weights.
@@ -204,8 +182,10 @@ class Session:
         self.dataset = Dataset(dataset.store, admitted)
         self._site = Site(device, f"{socket.gethostname()}:{os.getpid()}", here)
         self._threads = encode_threads or cores()
-        # Writers of one environment cannot disagree; see claims.py.
-        self._claims = Claims(dataset.store, self._site.worker) if admitted.others else None
+        self._claims = Claims(dataset.store, self._site.worker)
+        self._mixed = allow_mixed or bool(admitted.others)
+        self._recorded = b""
+        self.held: list[ShardPlan] = []
 
     def render(
         self,
@@ -213,7 +193,11 @@ class Session:
         stop: Stop | None = None,
         on_rows: Callable[[int], None] = lambda count: None,
     ) -> Iterator[Receipt | Failure]:
-        """Make these shards; yields each one's outcome. See `Renderer.render`."""
+        """Make these shards; yields each one's outcome. See `Renderer.render`.
+
+        Shards that writers of other environments hold have no outcome; they are in `held` afterwards.
+        """
+        self.held = []
         renderer = Renderer(
             self.dataset.plan,
             self._generator,
@@ -225,27 +209,43 @@ class Session:
             on_rows=lambda count: self._progress(count, on_rows),
         )
         with reproducible(self.dataset.record.recipe.threads):
-            for outcome in renderer.render(self._claimed(shards)):
-                if self._claims:
-                    self._claims.release(_shard_of(outcome, self.dataset))
-                yield outcome
+            try:
+                # Closed before claims are given up: until then its writer thread is at work.
+                with closing(cast(Any, renderer.render(self._claimed(shards)))) as outcomes:
+                    for outcome in outcomes:
+                        self._claims.release(_shard_of(outcome, self.dataset))
+                        yield outcome
+            finally:
+                self._claims.release_all()
 
     def _progress(self, count: int, on_rows: Callable[[int], None]) -> None:
-        if self._claims:
-            self._claims.renew()
+        self._claims.renew()
         on_rows(count)
 
     def _claimed(self, shards: Iterable[ShardPlan]) -> Iterator[ShardPlan]:
         """Without the shards that another writer holds or has made meanwhile."""
-        if self._claims is None:
-            yield from shards
-            return
         for shard in shards:
-            if self._claims.take(shard):
-                if shard.number in shards_done(self.dataset.store, {shard.split: 1.0})[shard.split]:
-                    self._claims.release(shard)
-                else:
-                    yield shard
+            if not self._may_be_mixed():
+                yield shard
+            elif not self._claims.take(shard):
+                self.held.append(shard)
+            elif shard.number in shards_done(self.dataset.store, {shard.split: 1.0})[shard.split]:
+                self._claims.release(shard)
+            else:
+                yield shard
+
+    def _may_be_mixed(self) -> bool:
+        """Whether another environment may render too: writers of one cannot disagree, see claims.py.
+
+        One may join while this session is at work, so recipe.yaml is looked at before every shard.
+        """
+        if not self._mixed:
+            with suppress(StoreError):  # cannot tell now; the shard at hand will tell if storage is gone
+                data = self.dataset.store.read(record.FILE)
+                if data != self._recorded:
+                    self._mixed = bool(Record.decode(data, self.dataset.store.place).others)
+                    self._recorded = data
+        return self._mixed
 
 
 def _shard_of(outcome: Receipt | Failure, dataset: Dataset) -> ShardPlan:

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from gansynth.errors import OutputError, StoreError, StoreMissing
 
 SCRATCH = ".tmp"
+CLAIMS = f"{SCRATCH}/claims"
 _TRIES = 100
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _URL = re.compile(r"(?P<scheme>\w+://)(?:[^/\s]*@)?(?P<place>[^\s?]*)(?:\?[^\s'\"]*)?")
@@ -88,6 +89,13 @@ class Store:
             return {}
         return {e["name"].rstrip("/").rpartition("/")[2]: int(e["size"] or 0) for e in entries if e["type"] == "file"}
 
+    def below(self, folder: str) -> tuple[str, ...]:
+        """Paths of all files in a folder and in the folders in it; none if there is no such folder."""
+        with self._reading(folder):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._path(folder))
+        return tuple(f"{folder}/{name.rpartition(f'/{folder}/')[2]}" for name in found)
+
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder of that name; not being able to tell is an error."""
         try:
@@ -119,8 +127,6 @@ class Store:
             probe = f"{SCRATCH}/probe-{uuid.uuid4().hex}"
             self.publish(probe, b"")
             self.delete(probe)
-            if self._local:
-                self._drop_scratch_if_empty()
         except StoreError as error:
             for folder in created:
                 with suppress(OSError):
@@ -152,8 +158,9 @@ class Store:
                 self._drop_scratch_if_empty()
 
     def _drop_scratch_if_empty(self) -> None:
-        with suppress(OSError):  # other files are in the making
-            Path(self._path(SCRATCH)).rmdir()
+        for folder in (CLAIMS, SCRATCH):
+            with suppress(OSError):  # there is none, or other files are in the making
+                Path(self._path(folder)).rmdir()
 
     def publish_file(self, source: Path, path: str) -> None:
         """Put a finished local file in place as a whole: readers see all of it or nothing. Takes the file away."""
@@ -188,7 +195,6 @@ class Store:
                     return True
                 with self.scratch(uuid.uuid4().hex) as temporary:
                     temporary.write_bytes(data)
-                    _make_folder(Path(target).parent)
                     _link(temporary, Path(target))
             except FileExistsError:
                 return False
@@ -198,6 +204,8 @@ class Store:
         """Remove a file; nothing happens if there is none."""
         with self._writing(path), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(path))
+        if self._local and path.startswith(f"{SCRATCH}/"):
+            self._drop_scratch_if_empty()
 
     def clear_scratch(self) -> None:
         """Remove what interrupted runs left behind."""
@@ -221,22 +229,30 @@ def _reason(error: Exception) -> str:
 
 def _make_folder(folder: Path) -> None:
     """Make a folder and its parents, also while others remove those that they find empty."""
-    for _ in range(_TRIES):
-        with suppress(FileNotFoundError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-    folder.mkdir(parents=True, exist_ok=True)
+    _again_if_removed(lambda: folder.mkdir(parents=True, exist_ok=True))
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a name that must be free; unlike a rename it fails if the name is taken."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        with target.open("xb") as file:  # as on exFAT and many FUSE mounts: exclusive too, but not in one piece
-            file.write(source.read_bytes())
+    """Give a file a name that must be free, also while others remove folders that they find empty."""
+
+    def link() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)  # unlike a rename, it fails if the name is taken
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            with target.open("xb") as file:  # as on exFAT and many FUSE mounts: exclusive too, but not in one piece
+                file.write(source.read_bytes())
+
+    _again_if_removed(link)
+
+
+def _again_if_removed(act: Callable[[], None]) -> None:
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            return act()
+    return act()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,9 +12,9 @@ from cyclopts import App, Parameter
 from gansynth import api, card, check
 from gansynth.cli.recipes import report
 from gansynth.dataset import Dataset
+from gansynth.environment import choose_device
 from gansynth.errors import InputError
 from gansynth.progress import counted, progress, size
-from gansynth.session import choose_device
 from gansynth.stopping import Stop, stop_on_signals
 from gansynth.store import SCRATCH
 
@@ -67,7 +67,7 @@ def _status(dataset: Dataset) -> dict[str, Any]:
         "planned_samples": dataset.plan.samples,
         "bytes": stored,
         "splits": splits,
-        "scratch": dataset.store.exists(SCRATCH),
+        "scratch": bool(dataset.store.below(SCRATCH)),
     }
 
 

@@ -12,15 +12,17 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from gansynth import api
+from gansynth.claims import HELD
 from gansynth.cli.options import RecipeOptions
 from gansynth.dataset import Dataset, shards_done
+from gansynth.environment import choose_device, device_kind
 from gansynth.errors import InputError
 from gansynth.estimate import bytes_per_sample, images_per_second
 from gansynth.plan import Plan, ShardPlan
 from gansynth.progress import counted, duration, progress, size
 from gansynth.record import FILE as RECORD
 from gansynth.seeds import parse_seeds
-from gansynth.session import choose_device, device_kind, resolve_for
+from gansynth.session import resolve_for
 from gansynth.stopping import Stop, stop_on_signals
 from gansynth.store import Store, without_secrets
 
@@ -176,6 +178,8 @@ def report(summary: api.Summary) -> int:
         "complete" if summary.missing == 0 else f"{summary.missing:,} of {len(summary.dataset.plan):,} shards missing"
     )
     print(f"{place}: {state}")
+    if summary.held:
+        print(f"{counted(len(summary.held), 'shard')} {HELD}; run the same command again for what they leave")
     return 1 if summary.failures else 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ruamel.yaml import YAML
@@ -13,6 +14,8 @@ import gansynth
 from gansynth.claims import FOLDER, Claims
 from gansynth.environment import environment
 from gansynth.plan import ShardPlan
+from gansynth.session import Session, begin
+from gansynth.stopping import Stop
 from gansynth.store import Store
 
 from . import MANY, all_but_receipts, command, finish, receipts, start, state
@@ -101,6 +104,83 @@ def test_a_shard_that_another_writer_has_claimed_is_left_to_it(foreign: Path, da
     other.release(shard)
     assert gansynth.generate(_recipe(foreign, foreign), device="cpu").finished
     assert store.list(FOLDER) == {}
+
+
+def test_shards_that_others_hold_are_told_apart_from_failures(
+    foreign: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Claims(Store(foreign), "another writer").take(_third(foreign))
+    assert _generate(foreign, "--allow-mixed") == 0
+    found = capsys.readouterr()
+    assert "1 of 5 shards missing\n1 shard held by other writers" in found.out
+    assert "failed" not in found.err
+
+
+def test_whoever_may_mix_claims_even_while_it_is_alone(dataset: Path, tmp_path: Path) -> None:
+    recipe = _recipe(dataset, tmp_path)
+    shard = begin(recipe, "cpu").plan.shard(2)
+    assert Claims(Store(tmp_path), "of an environment that is about to join").take(shard)
+    assert gansynth.generate(recipe, device="cpu", allow_mixed=True).held == (shard,)
+
+
+def test_a_writer_that_was_alone_claims_from_when_another_environment_joins(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _recipe(dataset, tmp_path, **MANY)
+    session = Session(begin(recipe, "cpu").dataset, "cpu")
+    last = session.dataset.plan.shard(24)
+    outcomes = session.render(session.dataset.plan)
+    next(outcomes)
+    with monkeypatch.context() as patch:
+        patch.setattr("gansynth.session.environment", lambda device: {"torch": "1.0.0"})
+        begin(recipe, "cpu", allow_mixed=True)
+    assert Claims(Store(tmp_path), "the newcomer").take(last)
+    assert len(list(outcomes)) == 23
+    assert session.held == [last]
+
+
+def _close(session: Session, outcomes: Generator[Any, None, None]) -> None:
+    next(outcomes)
+    outcomes.close()
+
+
+def _stop(session: Session, outcomes: Generator[Any, None, None]) -> None:
+    list(outcomes)
+
+
+def _fail(session: Session, outcomes: Generator[Any, None, None]) -> None:
+    next(outcomes)
+    with pytest.raises(KeyError):
+        outcomes.throw(KeyError("on purpose"))
+
+
+@pytest.mark.parametrize("end", [_close, _stop, _fail])
+def test_a_run_that_ends_early_gives_its_claims_up(
+    end: Callable[[Session, Generator[Any, None, None]], None], dataset: Path, tmp_path: Path
+) -> None:
+    session = Session(begin(_recipe(dataset, tmp_path, **MANY), "cpu").dataset, "cpu", allow_mixed=True)
+    stop = Stop(grace=0)
+    rows_seen: list[int] = []
+
+    def count(rows: int) -> None:
+        rows_seen.append(rows)
+        assert (tmp_path / FOLDER).exists()
+        if end is _stop and len(rows_seen) == 3:
+            stop.request(2)
+
+    end(session, cast(Generator[Any, None, None], session.render(session.dataset.plan, stop, count)))
+    assert rows_seen
+    assert not (tmp_path / ".tmp").exists()
+    rest = gansynth.generate(_recipe(dataset, tmp_path, **MANY), device="cpu", allow_mixed=True)
+    assert rest.finished and rest.receipts and rest.held == ()
+
+
+def test_nothing_is_said_of_an_empty_folder_of_claims(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (foreign / FOLDER).mkdir(parents=True)  # as older versions left it
+    assert command("status", foreign) == 0
+    assert ".tmp" not in capsys.readouterr().out
+    assert _generate(foreign, "--allow-mixed") == 0
+    assert not (foreign / ".tmp").exists()
 
 
 def _third(folder: Path) -> ShardPlan:
