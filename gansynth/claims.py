@@ -45,7 +45,7 @@ class Claims:
         if not generations:
             return self._create(name, 0)
         try:
-            expired = self._expired(name, generations[-1])
+            expired = _expired(self._store, f"{name}.{generations[-1]}")
         except StoreMissing:  # released just now; the next writer to look may have it
             return False
         return expired and self._create(name, generations[-1] + 1)
@@ -86,6 +86,17 @@ class Claims:
         matches = (_NAME.match(found) for found in self._store.list(FOLDER))
         return sorted(int(m["generation"]) for m in matches if m and m["shard"] == name)
 
-    def _expired(self, name: str, generation: int) -> bool:
-        content = json.loads(self._store.read(f"{FOLDER}/{name}.{generation}"))
-        return float(content["expires"]) < time.time()
+
+def clear_expired(store: Store) -> None:
+    """Remove the claims of writers that are gone."""
+    for name in store.list(FOLDER):
+        with suppress(StoreMissing):  # given up just now
+            if _expired(store, name):
+                store.delete(f"{FOLDER}/{name}")
+
+
+def _expired(store: Store, name: str) -> bool:
+    try:
+        return float(json.loads(store.read(f"{FOLDER}/{name}"))["expires"]) < time.time()
+    except (ValueError, KeyError, TypeError):  # of a writer that was killed while it made the file
+        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -20,6 +21,8 @@ from gansynth.errors import OutputError, StoreError, StoreMissing
 
 SCRATCH = ".tmp"
 CLAIMS = f"{SCRATCH}/claims"
+T = TypeVar("T")
+_LOCK = "lock"
 _TRIES = 100
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _URL = re.compile(r"(?P<scheme>\w+://)(?:[^/\s]*@)?(?P<place>[^\s?]*)(?:\?[^\s'\"]*)?")
@@ -142,17 +145,16 @@ class Store:
         """
         # A folder of its own for each file: those of other threads and processes come and go beside it.
         with self._writing(name):
-            if self._local:
-                folder = Path(self._path(f"{SCRATCH}/{uuid.uuid4().hex}"))
-                _make_folder(folder)
-            else:
-                folder = Path(tempfile.mkdtemp(prefix="gansynth-"))
-        path = folder / name
+            folder = Path(self._path(f"{SCRATCH}/{uuid.uuid4().hex}") if self._local else tempfile.mkdtemp())
         try:
-            yield path
+            with self._writing(name):
+                lock = _again_if_removed(lambda: _locked(folder / _LOCK))
+            with lock:
+                yield folder / name
         finally:
             with suppress(OSError):  # somebody cleared the scratch folder meanwhile
-                path.unlink(missing_ok=True)
+                for path in (folder / name, folder / _LOCK):
+                    path.unlink(missing_ok=True)
                 folder.rmdir()
             if self._local:
                 self._drop_scratch_if_empty()
@@ -208,12 +210,38 @@ class Store:
             self._drop_scratch_if_empty()
 
     def clear_scratch(self) -> None:
-        """Remove what interrupted runs left behind."""
-        if self._local:
-            shutil.rmtree(self._path(SCRATCH), ignore_errors=True)
-        elif self.exists(SCRATCH):
-            with self._writing(SCRATCH), suppress(FileNotFoundError):
-                self._fs.rm(self._path(SCRATCH), recursive=True)
+        """Remove what interrupted runs left behind, but neither claims nor what a live process is making."""
+        if not self._local:
+            for path in self.below(SCRATCH):
+                if not path.startswith(f"{CLAIMS}/"):
+                    self.delete(path)
+            return
+        for entry in Path(self._path(SCRATCH)).glob("*"):
+            if not entry.is_dir():
+                entry.unlink(missing_ok=True)
+            elif entry != Path(self._path(CLAIMS)) and _abandoned(entry / _LOCK):
+                shutil.rmtree(entry, ignore_errors=True)
+        self._drop_scratch_if_empty()
+
+
+def _locked(path: Path) -> TextIO:
+    """A new file in a new folder, locked until it is closed or its process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    with suppress(OSError):  # a file system without locks: what is left behind there must be cleared by hand
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def _abandoned(lock: Path) -> bool:
+    try:
+        with lock.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # an older version made the folder
+        return True
+    except OSError:  # locked, or there are no locks to tell by
+        return False
+    return True
 
 
 def without_secrets(text: str) -> str:
@@ -248,7 +276,7 @@ def _link(source: Path, target: Path) -> None:
     _again_if_removed(link)
 
 
-def _again_if_removed(act: Callable[[], None]) -> None:
+def _again_if_removed(act: Callable[[], T]) -> T:
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
             return act()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import threading
 import traceback
 import uuid
@@ -14,7 +16,7 @@ import fsspec
 import pytest
 
 from gansynth.errors import OutputError, StoreError, StoreMissing
-from gansynth.store import SCRATCH, Store
+from gansynth.store import CLAIMS, SCRATCH, Store
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -367,6 +369,31 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     store.publish("train/a", b"1")
     assert (tmp_path / name / "train" / "a").read_bytes() == b"1"
     assert store.list("train") == {"a": 1}
+
+
+def test_what_is_in_the_making_is_not_cleared(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.scratch("shard.tar") as path:
+        path.write_bytes(b"half")
+        Store(tmp_path).clear_scratch()
+        store.publish_file(path, "train/000000.tar")
+    assert files(tmp_path) == ["train", "train/000000.tar"]
+
+
+def test_what_a_killed_process_left_is_cleared_and_a_claim_is_not(tmp_path: Path) -> None:
+    killed = f"""
+import os
+from gansynth.store import Store
+with Store({str(tmp_path)!r}).scratch("shard.tar") as path:
+    path.write_bytes(b"half")
+    os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    store = Store(tmp_path)
+    store.create(f"{CLAIMS}/train-000000.0", b"{}")
+    assert any(path.endswith("/shard.tar") for path in store.below(SCRATCH))
+    store.clear_scratch()
+    assert store.below(SCRATCH) == (f"{CLAIMS}/train-000000.0",)
 
 
 def test_scratch_of_interrupted_runs_is_cleared_and_nothing_else(store: Store) -> None:

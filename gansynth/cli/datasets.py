@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from gansynth import api, card, check
+from gansynth.claims import clear_expired
 from gansynth.cli.recipes import report
 from gansynth.dataset import Dataset
 from gansynth.environment import choose_device
@@ -46,7 +47,8 @@ def status(output: str, /, *, json_output: Annotated[bool, Parameter(name="--jso
     for name, split in facts["splits"].items():
         print(f"  {name:6}{split['done']:>10,} of {split['shards']:,} shards")
     if facts["scratch"]:
-        print(f"  {SCRATCH}/ holds files of a run at work or interrupted; `gansynth finalize` clears it")
+        remedy = "running the recipe again goes on" if facts["missing"] else "`gansynth finalize` clears the latter"
+        print(f"  {SCRATCH}/ holds files of runs at work or interrupted; {remedy}")
     return 0
 
 
@@ -141,22 +143,25 @@ def repair(
 def finalize(output: str, /) -> int:
     """Write a complete dataset's index files and card again, and clear .tmp/. Exit 1 if shards are missing.
 
+    What a run at work is making stays.
+
     For example:
 
         gansynth finalize datasets/demo
 
     Args:
-        output: a dataset's folder or URL; nothing may be rendering into it.
+        output: a dataset's folder or URL.
     """
     dataset = Dataset.open(output)
     left = len(dataset.plan) - sum(map(len, dataset.done().values()))
-    dataset.store.clear_scratch()
     if left:
         print(
             f"{dataset.store.place}: {left:,} of {len(dataset.plan):,} shards are missing; run its recipe again to make them"
         )
         return 1
     changed = dataset.finalize()
+    dataset.store.clear_scratch()
+    clear_expired(dataset.store)
     print(
         f"{dataset.store.place}: {'index files and card written' if changed else 'index files and card were right already'}"
     )

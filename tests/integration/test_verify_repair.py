@@ -19,6 +19,8 @@ import gansynth
 from gansynth import check
 from gansynth.errors import StoreError
 from gansynth.receipt import Receipt
+from gansynth.session import Session
+from gansynth.store import CLAIMS, Store
 
 from . import RECEIPT, all_but_receipts, command, shards, state
 
@@ -274,6 +276,42 @@ def test_a_folder_without_a_dataset_is_refused(tmp_path: Path, capsys: pytest.Ca
         assert command(name, tmp_path) == 2
         assert "no dataset of gansynth" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_finalize_does_not_disturb_a_run_at_work(
+    complete: bool, copy: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor one that makes a shard which another has made meanwhile."""
+    if not complete:
+        (copy / f"{_DAMAGED}{RECEIPT}").unlink()
+    opened = gansynth.Dataset.open(str(copy))
+    shard = opened.plan.find("train", 2)
+    codes = []
+    made = Session(opened, "cpu").render([shard], on_rows=lambda count: codes.append(command("finalize", copy)))
+    assert [type(outcome) for outcome in made] == [Receipt]
+    assert set(codes) == {0 if complete else 1}
+    assert command("finalize", copy) == 0
+    assert all_but_receipts(copy) == all_but_receipts(dataset)
+    assert not (copy / ".tmp").exists()
+
+
+def test_finalize_clears_claims_that_expired_and_no_other(copy: Path) -> None:
+    store = Store(copy)
+    for name, expires in {"train-000000.0": 0.0, "train-000001.0": 1e12}.items():
+        store.create(f"{CLAIMS}/{name}", json.dumps({"worker": "somebody", "expires": expires}).encode())
+    assert command("finalize", copy) == 0
+    assert list(store.list(CLAIMS)) == ["train-000001.0"]
+
+
+def test_status_recommends_no_clearing_while_shards_are_missing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store(copy).scratch("shard.tar"):
+        assert command("status", copy) == 0
+        assert "finalize" in capsys.readouterr().out
+        (copy / f"{_DAMAGED}{RECEIPT}").unlink()
+        assert command("status", copy) == 0
+        shown = capsys.readouterr().out
+    assert "runs at work or interrupted" in shown and "finalize" not in shown
 
 
 def test_finalize_clears_what_interrupted_runs_left(copy: Path, dataset: Path) -> None:
