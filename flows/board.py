@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from prefect.artifacts import (
     create_image_artifact,
@@ -14,14 +16,17 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.logging import get_run_logger
 
 from gansynth import sheet
+from gansynth.api import describe_error
 from gansynth.dataset import Dataset
 from gansynth.plan import Plan
 from gansynth.progress import duration, size
 
 _TABLE_ROWS = 1000
 _SECONDS_BETWEEN_UPDATES = 2.0
+_LARGEST_PICTURE = 128  # pixels of an image in the contact sheet: Prefect keeps the sheet in its database
 
 
 class Board:
@@ -39,10 +44,23 @@ class Board:
         self.failed: list[dict[str, str]] = []
         self.held: set[str] = set()
         self._images = images_done(plan, dataset.done())
-        self._artifact = create_progress_artifact(
-            progress=self._percent(), key="progress", description=f"Images of {dataset.record.recipe.name}"
-        )
+        self._told: set[str] = set()
+        self._artifact: UUID | None = None
+        with self._spared("progress"):
+            self._artifact = create_progress_artifact(
+                progress=self._percent(), key="progress", description=f"Images of {dataset.record.recipe.name}"
+            )
         self._next_update = 0.0
+
+    @contextmanager
+    def _spared(self, what: str) -> Iterator[None]:
+        """What is shown must not cost what is made: errors are logged, those of one kind once."""
+        try:
+            yield
+        except Exception as error:
+            if what not in self._told:
+                get_run_logger().warning("%s cannot be shown: %s", what, describe_error(error))
+            self._told.add(what)
 
     def collect(self, report: dict[str, Any]) -> None:
         """Take in what a block returned."""
@@ -55,23 +73,29 @@ class Board:
         started = time.monotonic()
         if started < self._next_update:
             return
-        images = images_done(self._plan, self._dataset.done())
-        self._advance(images - self._images)
-        if images != self._images:
-            self._images = images
-            update_progress_artifact(self._artifact, progress=self._percent())
+        with self._spared("progress"):
+            images = images_done(self._plan, self._dataset.done())
+            self._advance(images - self._images)
+            changed, self._images = images != self._images, images
+            if changed and self._artifact:
+                update_progress_artifact(self._artifact, progress=self._percent())
         self._next_update = time.monotonic() + max(_SECONDS_BETWEEN_UPDATES, 20 * (time.monotonic() - started))
 
-    def finish(self, seconds: float, workers: int) -> None:
-        """Leave the last progress, the table of shards, a contact sheet and a summary."""
+    def finish(self, seconds: float, workers: int, pictures: bool = True) -> None:
+        """Leave the last progress, the table of shards, a contact sheet if pictures are wanted, and a summary."""
         self._next_update = 0.0
         self.refresh()
         if self.made:
             rows = sorted(self.made, key=lambda row: row["shard"])[:_TABLE_ROWS]
-            create_table_artifact(rows, key="shards", description=f"{len(self.made):,} shards made in this run")
-        picture = base64.b64encode(sheet.stored(self._dataset, classes=10, samples=3).png()).decode()
-        create_image_artifact(f"data:image/png;base64,{picture}", key="contact-sheet", description="Stored images")
-        create_markdown_artifact(self._summary(seconds, workers), key="summary")
+            with self._spared("table of shards"):
+                create_table_artifact(rows, key="shards", description=f"{len(self.made):,} shards made in this run")
+        if pictures:
+            with self._spared("contact sheet"):
+                png = sheet.stored(self._dataset, classes=10, samples=3).png(_LARGEST_PICTURE)
+                picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+                create_image_artifact(picture, key="contact-sheet", description="Stored images")
+        with self._spared("summary"):
+            create_markdown_artifact(self._summary(seconds, workers), key="summary")
 
     def _percent(self) -> float:
         return 100 * self._images / max(1, self._plan.samples)

@@ -20,10 +20,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from prefect import flow
-from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
+from flows.announce import announce
 from flows.board import Board, images_done
 from flows.embedded import detach_server
 from flows.guard import guarded
@@ -44,7 +44,6 @@ from gansynth.recipe import Recipe
 from gansynth.session import begin
 from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
 
-READY_EVENT = "gansynth.dataset.ready"
 _BLOCK_SECONDS = 300.0  # a task costs Prefect a quarter of a second; minutes of work make that nothing
 _BLOCKS_PER_WORKER = 4  # or fewer shards, so that no worker is idle for long at the end
 _TASKS_PER_RUN = 1000  # Prefect becomes unstable beyond about twice as many
@@ -108,7 +107,9 @@ def synthesize(
             if stop.requested or not _blocks(job, probe=True) or _run_pool(job, runner):
                 break
         seconds = time.monotonic() - started
-        job.board.finish(seconds, len(devices))
+        if not stop.requested:
+            _complete(dataset)  # before anything is shown, which may fail
+        job.board.finish(seconds, len(devices), pictures=not stop.requested)
     stop.raise_if_requested()
     return _conclude(job, seconds)
 
@@ -217,13 +218,21 @@ def _result(future: PrefectFuture[Any]) -> Any:
         return error
 
 
-def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
-    """Finalize and announce a complete dataset; raise if shards failed."""
-    dataset, board = job.dataset, job.board
-    finished = dataset.finalize()
-    absent = [shard.stem for shard in missing(job.plan, dataset.done())]
-    if finished:
+def _complete(dataset: Dataset) -> None:
+    """Finalize and announce the dataset if no shard is missing."""
+    dataset.finalize()
+    if _is_complete(dataset):
         announce(dataset)
+
+
+def _is_complete(dataset: Dataset) -> bool:
+    return sum(map(len, dataset.done().values())) == len(dataset.plan)
+
+
+def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
+    """What the run did; raises if shards are missing."""
+    dataset, board = job.dataset, job.board
+    absent = [shard.stem for shard in missing(job.plan, dataset.done())]
     if absent:
         reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors]
         if held := board.held.intersection(absent):
@@ -238,28 +247,8 @@ def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
         "shards": len(board.made),
         "images": sum(row["images"] for row in board.made),
         "seconds": round(seconds, 2),
-        "complete": sum(map(len, dataset.done().values())) == len(dataset.plan),
+        "complete": _is_complete(dataset),
     }
-
-
-def announce(dataset: Dataset) -> None:
-    """Emit the event that downstream flows wait for."""
-    record = dataset.record
-    place = dataset.store.place
-    emit_event(
-        READY_EVENT,
-        resource={
-            "prefect.resource.id": f"gansynth.dataset.{record.fingerprint[:16]}",
-            "prefect.resource.name": record.recipe.name,
-        },
-        payload={
-            "name": record.recipe.name,
-            "uri": place if "://" in place else str(Path(place).resolve()),
-            "samples": dataset.plan.samples,
-            "splits": {split: dataset.plan.shards_of(split) for split in record.recipe.splits},
-            "fingerprint": record.fingerprint,
-        },
-    )
 
 
 app = App(name="python -m flows.synthesize", result_action="return_value")

@@ -44,10 +44,16 @@ class Sheet:
     images: Sequence[Sequence[Image | None]]
     cell: int
 
-    def png(self) -> bytes:
-        """The sheet drawn with its labels, a PNG file."""
+    def png(self, largest: int | None = None) -> bytes:
+        """The sheet drawn with its labels, a PNG file.
+
+        Args:
+            largest: height and width in pixels that images are shrunk to if they are larger.
+        """
         font = PIL.ImageFont.load_default(_TEXT - 2)
         size = self.cell * -(-_SMALLEST // self.cell)  # whole multiples keep pixels square
+        size = min(size, largest or size)
+        smooth = PIL.Image.Resampling.LANCZOS if size < self.cell else PIL.Image.Resampling.NEAREST
         span = len(self.columns) // len(self.groups)
         step = max(size, -(-int(max(font.getlength(name) for name in self.groups)) // span)) + _GAP
         margin = 12 + int(max(font.getlength(name) for name in self.rows))
@@ -66,7 +72,7 @@ class Sheet:
             draw.text((4, top + size // 2 - _TEXT // 2), name, "black", font)
             for column, image in enumerate(self.images[row]):
                 if image is not None:
-                    tile = PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.NEAREST)
+                    tile = PIL.Image.fromarray(image).resize((size, size), smooth)
                     canvas.paste(tile, (margin + column * step, top))
         buffer = io.BytesIO()
         canvas.save(buffer, "PNG", optimize=True)

@@ -162,6 +162,15 @@ def test_images_are_drawn_pixel_by_pixel_without_blending() -> None:
     assert (windows == image).all(axis=(2, 3, 4)).sum() == 1
 
 
+@pytest.mark.parametrize(("cell", "expected"), [(512, 128), (128, 128), (32, 64)])
+def test_images_are_shrunk_to_the_largest_size_asked_for_and_no_further(cell: int, expected: int) -> None:
+    image = np.zeros((cell, cell, 3), np.uint8)
+    with PIL.Image.open(io.BytesIO(Sheet(["a"], ["1"], ["0"], [[image]], cell).png(largest=128))) as drawn:
+        black = np.asarray(drawn).reshape(drawn.height, drawn.width, 3).max(axis=2) == 0
+    assert (black.sum(axis=1) >= expected).sum() == expected
+    assert (black.sum(axis=0) >= expected).sum() == expected
+
+
 @pytest.mark.parametrize("name", ["Ankle boot", "châtaigne", "犬", "a\nb", ""])
 def test_any_class_name_can_be_drawn(name: str) -> None:
     image = np.zeros((8, 8, 3), np.uint8)

@@ -61,20 +61,84 @@ def test_any_number_of_workers_gives_the_bytes_of_a_run_without_prefect(
 def test_a_run_leaves_artifacts_and_announces_the_dataset(prefect_server: None, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.synthesize import READY_EVENT, synthesize
+    from flows.announce import READY_EVENT
+    from flows.synthesize import synthesize
 
     recipe = {**SMALL, "name": "announced", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
     state = synthesize(recipe, workers=1, device="cpu", return_state=True)
     again = synthesize(recipe, workers=1, device="cpu")
     assert state.is_completed() and again["shards"] == 0
     with get_client(sync_client=True) as client:
-        found = client.request("POST", "/artifacts/filter", json={}).json()
-        mine = {a["key"] for a in found if a["flow_run_id"] == str(state.state_details.flow_run_id)}
-        assert mine == {"progress", "shards", "contact-sheet", "summary"}
+        assert artifacts(client, state) == {"progress", "shards", "contact-sheet", "summary"}
         events = until(lambda: ready_events(client, READY_EVENT, "announced"))
     assert len(events) == 1, "a run that finds the dataset complete must not announce it again"
     assert events[0]["payload"]["uri"] == str(tmp_path / "out")
     assert events[0]["payload"]["samples"] == 60
+
+
+def artifacts(client: Any, state: Any) -> set[str]:
+    """Keys of what a flow run has shown."""
+    found = client.request("POST", "/artifacts/filter", json={}).json()
+    return {a["key"] for a in found if a["flow_run_id"] == str(state.state_details.flow_run_id)}
+
+
+def test_a_dataset_completed_by_other_means_is_announced_by_the_next_run(prefect_server: None, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.announce import READY_EVENT
+    from flows.synthesize import synthesize
+
+    recipe = {**SMALL, "name": "by-hand", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
+    gansynth.generate(gansynth.Recipe(**recipe), device="cpu")  # finalized, but nobody has told the server
+    assert synthesize(recipe, workers=1, device="cpu")["shards"] == 0
+    recipe["seeds"] = ["0-9", "10-19"]
+    gansynth.generate(gansynth.Recipe(**recipe), device="cpu")
+    assert synthesize(recipe, workers=1, device="cpu")["shards"] == 0
+    with get_client(sync_client=True) as client:
+        events = until(lambda: len(found := ready_events(client, READY_EVENT, "by-hand")) == 2 and found)
+    assert {event["payload"]["samples"] for event in events} == {60, 120}
+
+
+def test_what_cannot_be_shown_fails_no_run(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows import board
+    from flows.announce import READY_EVENT
+    from flows.synthesize import synthesize
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("413 Content Too Large")
+
+    for name in ("progress", "table", "image", "markdown"):
+        monkeypatch.setattr(board, f"create_{name}_artifact", refuse)
+    recipe = {**SMALL, "name": "unseen", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
+    state = synthesize(recipe, workers=1, device="cpu", return_state=True)
+    assert state.is_completed() and state.result()["complete"]
+    assert (tmp_path / "out" / "_info.json").exists()
+    with get_client(sync_client=True) as client:
+        assert artifacts(client, state) == set()
+        until(lambda: ready_events(client, READY_EVENT, "unseen"))
+
+
+def test_a_dataset_is_announced_before_anything_is_shown(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import synthesize as module
+
+    order: list[str] = []
+    finish = module.Board.finish
+
+    def finishing(*arguments: Any, **options: Any) -> None:
+        order.append("finalized and shown" if (tmp_path / "out" / "_info.json").exists() else "shown")
+        finish(*arguments, **options)
+
+    monkeypatch.setattr(module.Board, "finish", finishing)
+    monkeypatch.setattr(module, "announce", lambda dataset: order.append("announced"))
+    recipe = {**SMALL, "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
+    module.synthesize(recipe, workers=1, device="cpu")
+    assert order == ["announced", "finalized and shown"]
 
 
 def ready_events(client: Any, event: str, name: str) -> list[dict[str, Any]]:
