@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import closing
+from typing import Any, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
@@ -10,10 +11,14 @@ from prefect.runtime import task_run
 from prefect.tasks import Task
 
 from flows import worker
-from gansynth.api import describe_error
+from gansynth.api import FAILURES_IN_A_ROW, describe_error
 from gansynth.errors import StoreError
 from gansynth.receipt import Receipt
 from gansynth.render import Failure
+
+_RETRIES = 2
+# What a task run has made, by its id, kept from try to try: Prefect repeats a task in the same process.
+_made: dict[str, list[dict[str, Any]]] = {}
 
 
 def _is_io(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -29,7 +34,7 @@ def _name() -> str:
 @task(
     name="render-block",
     task_run_name=_name,
-    retries=2,
+    retries=_RETRIES,
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_is_io,
     persist_result=False,
@@ -37,7 +42,7 @@ def _name() -> str:
 def render_block(
     url: str, ordinals: list[int], encode_threads: int, allow_mixed: bool, allow_code: bool
 ) -> dict[str, Any]:
-    """Make the shards of a block that do not exist yet.
+    """Make the shards of a block that do not exist yet; end early if several in a row fail, as they will with any other.
 
     Args:
         url: the dataset, begun already.
@@ -48,24 +53,30 @@ def render_block(
         `made` (a small dict a shard), `failed` (stem and error of each) and `held` (stems of shards left to others).
 
     Raises:
-        StoreError: storage failed for some shards; on the retry only these are made.
+        StoreError: storage failed for some shards, and there is another try; it makes only these.
     """
     session = worker.session(url, encode_threads, allow_mixed, allow_code)
     plan, wanted = session.dataset.plan, set(ordinals)
     done = session.dataset.done()
     todo = (shard for shard in map(plan.shard, sorted(wanted)) if shard.number not in done[shard.split])
-    made: list[dict[str, Any]] = []
+    made = _made.setdefault(task_run.id, [])
     failed: list[dict[str, str]] = []
     storage: Exception | None = None
-    for outcome in session.render(todo, worker.STOP):
-        if isinstance(outcome, Failure):
-            failed.append({"shard": outcome.shard.stem, "error": describe_error(outcome.error)})
-            storage = outcome.error if isinstance(outcome.error, (StoreError, OSError)) else storage
-        else:
-            made.append(_row(outcome))
-    if storage is not None:
+    in_a_row = 0
+    with closing(cast(Any, session.render(todo, worker.STOP))) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                failed.append({"shard": outcome.shard.stem, "error": describe_error(outcome.error)})
+                storage = outcome.error if isinstance(outcome.error, (StoreError, OSError)) else storage
+                in_a_row += 1
+                if in_a_row == FAILURES_IN_A_ROW:
+                    break
+            else:
+                made.append(_row(outcome))
+                in_a_row = 0
+    if storage is not None and task_run.run_count <= _RETRIES:
         raise StoreError(f"{failed[-1]['shard']}: {describe_error(storage)}") from storage
-    return {"made": made, "failed": failed, "held": [shard.stem for shard in session.held]}
+    return {"made": _made.pop(task_run.id), "failed": failed, "held": [shard.stem for shard in session.held]}
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from gansynth.session import Session, begin, resolve_for
 from gansynth.stopping import Stop
 
 # As many shards failing one after another have a common cause, such as a full disk; going on would waste time.
-_FAILURES_IN_A_ROW = 3
+FAILURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def run(session: Session, shards: Iterable[ShardPlan], stop: Stop | None, on_row
         if isinstance(outcome, Failure):
             failures.append(outcome)
             in_a_row += 1
-            if in_a_row == _FAILURES_IN_A_ROW:
+            if in_a_row == FAILURES_IN_A_ROW:
                 raise RenderError(
                     f"{in_a_row} shards in a row failed, the last with: {describe_error(outcome.error)}; "
                     f"run the same command again once the cause is gone"

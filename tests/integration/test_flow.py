@@ -17,6 +17,10 @@ from conftest import SMALL
 
 import flows  # noqa: F401 - sets what Prefect reads when it is imported
 import gansynth
+from gansynth.dataset import Dataset
+from gansynth.errors import StoreError
+from gansynth.session import Session, begin
+from gansynth.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,6 +158,77 @@ def until(probe: Callable[[], Any]) -> Any:
             return result
         time.sleep(0.2)
     raise AssertionError("nothing came within the time")
+
+
+class Refusing(Store):
+    """Refuses the tar of one shard for some times."""
+
+    def __init__(self, url: str, refused: str, times: int) -> None:
+        super().__init__(url)
+        self.refused, self.left = refused, times
+
+    def publish_file(self, source: Path, path: str) -> None:
+        if path == self.refused and self.left:
+            self.left -= 1
+            raise StoreError(f"{path}: no room")
+        super().publish_file(source, path)
+
+
+@pytest.fixture
+def block(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[Dataset, Any], Session]], dict[str, Any]]:
+    """Run a block of six shards as Prefect does in a worker, in a session made by a function."""
+    from flows import worker
+    from flows.tasks import render_block
+
+    def _block(session: Callable[[Dataset, Any], Session]) -> dict[str, Any]:
+        recipe = {**SMALL, "samples_per_shard": 10, "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path)}
+        begun = begin(gansynth.Recipe(**recipe), "cpu")
+        made = session(begun.dataset, begun.generator)
+        monkeypatch.setattr(worker, "session", lambda *arguments: made)
+        at_once = render_block.with_options(retry_delay_seconds=0)
+        report: dict[str, Any] = at_once(str(tmp_path), list(range(6)), 1, False, False)
+        return report
+
+    return _block
+
+
+def test_a_block_ends_when_several_shards_in_a_row_fail(block: Callable[..., dict[str, Any]]) -> None:
+    calls = 0
+
+    class Broken:
+        weights_sha256: str
+
+        def sample(self, *arguments: Any) -> None:
+            nonlocal calls
+            calls += 1
+            raise RuntimeError("device lost")
+
+    def session(dataset: Dataset, generator: Any) -> Session:
+        broken = Broken()
+        broken.weights_sha256 = generator.weights_sha256
+        return Session(dataset, "cpu", generator=broken)  # type: ignore[arg-type]
+
+    report = block(session)
+    assert [failure["shard"] for failure in report["failed"]] == ["train/000000", "train/000001", "train/000002"]
+    assert "device lost" in report["failed"][-1]["error"]
+    assert calls <= 4, "the shards after those were tried too"  # one may be under way when the third is reported
+    assert report["made"] == []
+
+
+@pytest.mark.parametrize(("times", "failed"), [(1, []), (99, ["train/000002"])])
+def test_shards_made_before_storage_failed_are_in_the_report(
+    block: Callable[..., dict[str, Any]], times: int, failed: list[str]
+) -> None:
+    def session(dataset: Dataset, generator: Any) -> Session:
+        store = Refusing(dataset.store.url, "train/000002.tar", times)
+        return Session(Dataset(store, dataset.record), "cpu", generator=generator)
+
+    report = block(session)
+    stems = [f"train/{number:06d}" for number in range(6)]
+    assert sorted(row["shard"] for row in report["made"]) == [stem for stem in stems if stem not in failed]
+    assert [failure["shard"] for failure in report["failed"]] == failed
 
 
 def start(recipe: Path, *arguments: str) -> subprocess.Popen[str]:
