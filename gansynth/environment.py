@@ -13,7 +13,7 @@ from pathlib import Path
 from gansynth.errors import InputError, quoted
 from gansynth.identity import RENDER_VERSION
 
-_PACKAGES = ("torch", "numpy", "scipy", "pillow", "imagecodecs", "pyarrow")
+_PACKAGES = ("torch", "numpy", "scipy", "pillow", "imagecodecs", "pyarrow", "pytorch-pretrained-biggan")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 

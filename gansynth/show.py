@@ -93,13 +93,16 @@ def remake(dataset: Dataset, row: dict[str, Any], generator: Generator, device: 
     classes: list[int | None] = [label.index for label in recipe.classes] or [None]
     if row["class_index"] not in classes or row["truncation"] not in recipe.truncations:
         raise OutputError(f"{row['key']}: its row does not fit recipe.yaml; run `gansynth verify`")
+    # Copies of it fill its batch up to its place there: bits may depend on the place, and the batch is padded anyway.
+    copies = row["row"] % recipe.batch_size + 1
     rows = Rows(
-        seeds=np.array([row["seed"]], np.int64),
-        classes=np.array([classes.index(row["class_index"])], np.int64),
-        truncations=np.array([recipe.truncations.index(row["truncation"])], np.int64),
+        seeds=np.full(copies, row["seed"], np.int64),
+        classes=np.full(copies, classes.index(row["class_index"]), np.int64),
+        truncations=np.full(copies, recipe.truncations.index(row["truncation"]), np.int64),
     )
+    z = np.tile(np.array(row["z"], np.float32), (copies, 1))
     with reproducible(recipe.threads):
-        image = sample_rows(generator, recipe, rows, np.array([row["z"]], np.float32), 0)[0]
+        image = sample_rows(generator, recipe, rows, z, 0)[-1]
     data = encode.encoder(recipe.image)(image)
     stored = stored_image(dataset, row)
     try:

@@ -130,6 +130,22 @@ def patchy(device: str, precision: str) -> Patchy:
     return Patchy(fake.describe({"resolution": 32}))
 
 
+class Placed(fake.FakeGenerator):
+    """Its images depend on their place in the batch, as kernels may make them do in the last bits."""
+
+    def sample(
+        self, z: torch.Tensor, classes: torch.Tensor, truncation: torch.Tensor, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        images = super().sample(z, classes, truncation, seeds)
+        images[:, 0, 0] = torch.arange(len(images), dtype=torch.uint8)[:, None]
+        return images
+
+
+def placed(device: str, precision: str) -> Placed:
+    """Factory of the generator that depends on places."""
+    return Placed(fake.describe({"resolution": 32}))
+
+
 def make_patchy(folder: Path) -> Path:
     """A dataset with a third of its samples rejected; its generator is code."""
     changes = {"generator": f"{__name__}:patchy", "classes": [7, 9, 8], "seeds": "0-19", "output": str(folder)}

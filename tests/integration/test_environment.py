@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +46,11 @@ def _edit(folder: Path, **changes: str) -> None:
 
 def _generate(folder: Path, *options: str) -> int:
     return command("generate", folder / "recipe.yaml", "--output", folder, "--device", "cpu", *options)
+
+
+@pytest.mark.parametrize("package", ["torch", "pytorch-pretrained-biggan"])
+def test_a_dataset_records_the_packages_that_its_pixels_depend_on(package: str, dataset: Path) -> None:
+    assert _YAML.load((dataset / "recipe.yaml").read_text())["environment"][package] == version(package)
 
 
 @pytest.mark.parametrize("name", ["generate", "repair"])

@@ -13,6 +13,7 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import SMALL
 
 import gansynth
 
@@ -57,6 +58,18 @@ def test_samples_of_normal_latents_are_identical_when_made_again(
     for row in random.Random(0).sample(rows(folder), 3):
         assert command("show", folder, row["key"], "--device", "cpu") == 0
         assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("row", [0, 5, 15, 16, 29])
+def test_a_sample_is_made_again_at_its_place_in_the_batch(
+    row: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"generator": f"{__package__}:placed", "classes": [7, 9, 8], "seeds": "0-19", "image": {"format": "png"}}
+    recipe = gansynth.Recipe(**{**SMALL, **changes, "output": str(tmp_path)})
+    gansynth.generate(recipe, device="cpu", allow_code=True)
+    key = f"train-000000-{row:06d}"
+    assert command("show", tmp_path, key, "--allow-code", "--device", "cpu") == 0
+    assert "identical" in capsys.readouterr().out
 
 
 def test_the_re_made_image_is_the_stored_one(tmp_path: Path, make: Callable[..., Path]) -> None:
