@@ -32,7 +32,7 @@ from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.claims import HELD
 from gansynth.cli import execute
-from gansynth.cli.options import RecipeOptions
+from gansynth.cli.options import RecipeOptions, naming
 from gansynth.cli.recipes import DEFAULTS
 from gansynth.dataset import Dataset, missing
 from gansynth.environment import cores
@@ -280,7 +280,8 @@ def main(
     wanted = options.load(recipe)
     devices = worker_devices(options.device, workers)
     # Once more inside the flow; here, so that bad input ends before a server is started.
-    begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
+    with naming(recipe):
+        begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
     detach_server()
     with guarded():
         state = synthesize(

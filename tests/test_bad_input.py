@@ -285,6 +285,19 @@ def test_several_faults_are_told_at_once_one_a_line(
     assert [any(word in line for line in lines) for word in ("truncation", "samples_per_shard", "nmae")] == [True] * 3
 
 
+@pytest.mark.parametrize("command", ["plan", "generate", "sheet"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"classes": "[99]"}, {"truncation": "[1.5]"}, {"latent": "numpy_normal"}, {"labels": "{nothing: 3}"}],
+    ids=lambda fault: next(iter(fault)),
+)
+def test_a_recipe_that_does_not_fit_its_generator_is_named_as_the_file_at_fault(
+    write: Callable[..., str], refused: Callable[..., str], tmp_path: Path, command: str, fault: dict[str, str]
+) -> None:
+    path = write(generator="fashion-32", generator_options=None, **{"output": str(tmp_path / "out"), **fault})
+    assert refused(command, path, "--device", "cpu").startswith(f"gansynth: recipe {path}: {next(iter(fault))}: ")
+
+
 # Options
 
 

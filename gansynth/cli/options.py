@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from gansynth.errors import InputError, RecipeError
+from gansynth.errors import InputError, LabelError, RecipeError
 from gansynth.recipe import Recipe, parse_value
 
 
@@ -35,6 +37,15 @@ class RecipeOptions:
         if self.output is not None:
             overrides["output"] = self.output
         return Recipe.load(path, overrides)
+
+
+@contextmanager
+def naming(recipe: Path | str) -> Iterator[None]:
+    """Let errors about what a recipe says name its file, as errors in reading it do."""
+    try:
+        yield
+    except (RecipeError, LabelError) as error:
+        raise type(error)("\n".join(f"recipe {recipe}: {line}" for line in str(error).splitlines())) from None
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from gansynth import api
 from gansynth.claims import HELD
-from gansynth.cli.options import RecipeOptions
+from gansynth.cli.options import RecipeOptions, naming
 from gansynth.dataset import Dataset, shards_done
 from gansynth.environment import choose_device, device_kind
 from gansynth.errors import InputError
@@ -54,7 +54,8 @@ def plan(
     """
     wanted = options.load(recipe)
     device_type = device_kind(options.device)
-    resolved, found = resolve_for(wanted, device_type, allow_code=options.allow_code)
+    with naming(recipe):
+        resolved, found = resolve_for(wanted, device_type, allow_code=options.allow_code)
     planned = Plan(resolved)
     done = shards_done(Store(str(wanted.output)), resolved.splits) if found else {}
     facts = _facts(planned, done, device_type)
@@ -145,7 +146,7 @@ def generate(
     """
     wanted = options.load(recipe)
     chosen = None if shards is None else _chooser(shards)
-    with stop_on_signals(Stop()) as stop, ExitStack() as stack:
+    with stop_on_signals(Stop()) as stop, ExitStack() as stack, naming(recipe):
         advance = None
 
         def start(total: int, done: int) -> None:
@@ -230,7 +231,8 @@ def sheet(
     else:
         device = choose_device(options.device)
         recipe = options.load(Path(source)).model_copy(update={"output": None})
-        resolved, _ = resolve_for(recipe, device, allow_code=options.allow_code)
+        with naming(source):
+            resolved, _ = resolve_for(recipe, device, allow_code=options.allow_code)
         generator = load_generator(
             resolved.info.name, device, resolved.precision, resolved.info.options, allow_code=options.allow_code
         )

@@ -246,13 +246,13 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def running(text: str) -> list[str]:
-    """Command lines of the processes that were started for a flow with this text in their environment."""
-    found = []
+def running(text: str) -> dict[int, str]:
+    """Command lines, by id, of the processes that were started for a flow with this text in their environment."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if text in (process / "environ").read_text(errors="replace"):
-                found.append((process / "cmdline").read_text(errors="replace").replace("\0", " "))
+                found[int(process.name)] = (process / "cmdline").read_text(errors="replace").replace("\0", " ")
         except OSError:
             continue
     return found
@@ -277,6 +277,26 @@ def test_a_killed_flow_leaves_no_process_and_the_next_run_completes_it(
     reference = tmp_path / "reference"
     gansynth.generate(gansynth.Recipe(**{**SMALL, "seeds": "0-199", "output": str(reference)}), device="cpu")
     assert shards(tmp_path / "out") == shards(reference)
+
+
+def test_a_killed_worker_costs_no_shard_and_the_run_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    monkeypatch.setenv(*mark.split("="))
+    changes = {"seeds": "0-199", "samples_per_shard": 10}
+    flow = start(write_recipe(tmp_path, **changes))
+    until_receipts(tmp_path / "out", flow)
+    worker = next(pid for pid, line in running(mark).items() if "spawn_main" in line)
+    os.kill(worker, signal.SIGKILL)
+    made = len(list(tmp_path.glob("out/*/*_stats.json")))
+    out, errors = flow.communicate(timeout=200)
+    assert flow.returncode == 0, errors
+    assert "complete" in out and "Traceback" not in errors
+    reference = tmp_path / "reference"
+    gansynth.generate(gansynth.Recipe(**{**SMALL, **changes, "output": str(reference)}), device="cpu")
+    assert made < len(list(reference.glob("*/*_stats.json"))), "nothing was left to make when the worker was killed"
+    assert shards(tmp_path / "out") == shards(reference)
+    assert (tmp_path / "out" / "_info.json").read_bytes() == (reference / "_info.json").read_bytes()
+    until(lambda: not running(mark))
 
 
 def until_receipts(folder: Path, flow: subprocess.Popen[str]) -> None:
@@ -321,5 +341,9 @@ def test_bad_input_ends_with_2_before_a_server_is_started(
     recipe = write_recipe(tmp_path, **changes)
     assert execute(app, [str(recipe), *arguments]) == 2
     errors = capsys.readouterr().err
-    assert reason in errors and errors.startswith("gansynth: ") and errors.count("\n") == 1
+    assert (
+        reason in errors
+        and errors.startswith(f"gansynth: recipe {recipe}: " if changes else "gansynth: ")
+        and errors.count("\n") == 1
+    )
     assert not (tmp_path / "out").exists()
