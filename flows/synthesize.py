@@ -33,7 +33,7 @@ from gansynth.api import describe_error
 from gansynth.claims import HELD
 from gansynth.cli import execute
 from gansynth.cli.options import RecipeOptions, naming
-from gansynth.cli.recipes import DEFAULTS
+from gansynth.cli.recipes import DEFAULTS, warn_of_few_images
 from gansynth.dataset import Dataset, missing
 from gansynth.environment import cores
 from gansynth.errors import RenderError
@@ -301,6 +301,7 @@ def main(
         f"{counted(result['shards'], 'shard')} with {counted(result['images'], 'image')} made in {duration(result['seconds'])}{rate}"
     )
     print(f"{result['output']}: {'complete' if result['complete'] else 'unfinished'}")
+    warn_of_few_images(Dataset.open(str(wanted.output)))
     return 0
 
 

@@ -57,6 +57,17 @@ class Dataset:
         with ThreadPoolExecutor(_READERS) as pool:
             yield from pool.map(lambda number: read_receipt(self.store, split, number), sorted(numbers))
 
+    def few_images(self) -> str | None:
+        """A warning if most samples were rejected; None if all is well. Reads the receipts."""
+        found = [receipt for split, numbers in self.done().items() for receipt in self.receipts(split, numbers)]
+        kept, rows = sum(r.samples for r in found), sum(r.rows for r in found)
+        if 2 * kept >= rows:
+            return None
+        return (
+            f"only {kept:,} of {rows:,} samples are images, the others were rejected; the manifests' column `reason` says "
+            f"why, and most likely the generator's weights or precision are at fault"
+        )
+
     def announce(self, split: str) -> None:
         """List a split in the unfinished card, now that a tar of it is in place."""
         listed = card.listed_splits(self.store.read(card.FILE)) if self.store.exists(card.FILE) else set()

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from gansynth import api, card, check
 from gansynth.claims import clear_expired
-from gansynth.cli.recipes import report
+from gansynth.cli.recipes import report, warn_of_few_images
 from gansynth.dataset import Dataset
 from gansynth.environment import choose_device
 from gansynth.errors import InputError
@@ -95,6 +95,7 @@ def verify(output: str, /) -> int:
         )
         return 1
     print(f"{dataset.store.place}: {counted(count, 'shard')}, all as they were written")
+    warn_of_few_images(dataset)
     return 0
 
 
@@ -165,6 +166,7 @@ def finalize(output: str, /) -> int:
     print(
         f"{dataset.store.place}: {'index files and card written' if changed else 'index files and card were right already'}"
     )
+    warn_of_few_images(dataset)
     return 0
 
 

@@ -179,9 +179,17 @@ def report(summary: api.Summary) -> int:
         "complete" if summary.missing == 0 else f"{summary.missing:,} of {len(summary.dataset.plan):,} shards missing"
     )
     print(f"{place}: {state}")
+    if summary.missing == 0:
+        warn_of_few_images(summary.dataset)
     if summary.held:
         print(f"{counted(len(summary.held), 'shard')} {HELD}; run the same command again for what they leave")
     return 1 if summary.failures else 0
+
+
+def warn_of_few_images(dataset: Dataset) -> None:
+    """Print a warning if most samples of a dataset were rejected: it may be complete and worth nothing."""
+    if warning := dataset.few_images():
+        print(f"gansynth: warning: {dataset.store.place}: {warning}", file=sys.stderr)
 
 
 def _chooser(text: str) -> Callable[[Plan], Iterable[ShardPlan]]:

@@ -130,6 +130,13 @@ def patchy(device: str, precision: str) -> Patchy:
     return Patchy(fake.describe({"resolution": 32}))
 
 
+def blank(device: str, precision: str) -> Patchy:
+    """Factory of a generator whose every image is one flat colour."""
+    generator = Patchy(fake.describe({"resolution": 32}))
+    generator.sample = lambda z, *others: torch.full((len(z), 32, 32, 3), 128, dtype=torch.uint8)  # type: ignore[method-assign]
+    return generator
+
+
 class Placed(fake.FakeGenerator):
     """Its images depend on their place in the batch, as kernels may make them do in the last bits."""
 

@@ -22,7 +22,7 @@ from gansynth.receipt import Receipt
 from gansynth.session import Session
 from gansynth.store import CLAIMS, Store
 
-from . import RECEIPT, all_but_receipts, command, shards, state
+from . import RECEIPT, all_but_receipts, command, shards, state, write_recipe
 
 _DAMAGED = "train/000002"
 _SUFFIXES = [".tar", ".parquet", RECEIPT]
@@ -321,3 +321,19 @@ def test_finalize_clears_what_interrupted_runs_left(copy: Path, dataset: Path) -
     assert command("finalize", copy) == 0
     assert not (copy / ".tmp").exists()
     assert all_but_receipts(copy) == all_but_receipts(dataset)
+
+
+@pytest.mark.parametrize(("factory", "warned"), [("blank", True), ("patchy", False)])
+def test_a_dataset_with_few_images_is_complete_but_not_without_a_warning(
+    factory: str, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    changes = {"generator": f"{__package__}:{factory}", "classes": [7], "seeds": "0-19", "output": str(folder)}
+    recipe = write_recipe(tmp_path / "recipe.yaml", **changes)
+    for arguments in (
+        ("generate", recipe, "--allow-code", "--device", "cpu"),
+        ("verify", folder),
+        ("finalize", folder),
+    ):
+        assert command(*arguments) == 0
+        assert ("warning: " in capsys.readouterr().err) == warned, arguments
