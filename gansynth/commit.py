@@ -165,6 +165,7 @@ class Commit:
                     "precision": recipe.precision,
                     "batch_size": recipe.batch_size,
                     "threads": recipe.threads,
+                    "compile": recipe.compile,
                     "image": recipe.image,
                 },
                 sort_keys=True,

@@ -7,7 +7,8 @@ import platform
 import re
 import resource
 import sys
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gansynth.errors import InputError, quoted
@@ -26,8 +27,19 @@ def environment(device: str) -> dict[str, str]:
     return {
         "device": device_model(device),
         **{package: version(package) for package in _PACKAGES},
+        **(_cuda() if device.startswith("cuda") else {}),
         "render_version": str(RENDER_VERSION),
     }
+
+
+def _cuda() -> dict[str, str]:
+    """What kernels on a GPU come from beside torch; TF32 is switched off while rendering (see `sampling.reproducible`)."""
+    import torch
+
+    found = {"cuda": torch.version.cuda or "none", "cudnn": str(torch.backends.cudnn.version()), "tf32": "off"}
+    with suppress(PackageNotFoundError):  # only torch.compile needs it
+        found["triton"] = version("triton")
+    return found
 
 
 def device_model(device: str) -> str:

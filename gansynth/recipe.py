@@ -130,6 +130,7 @@ class Recipe(BaseModel):
     samples_per_shard: int = Field(1000, ge=1, le=_SHARD_ROWS)
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     threads: Annotated[int, Field(ge=1)] | Auto = "auto"
+    compile: bool | Auto = "auto"
     output: str | None = Field(None, min_length=1)
 
     def __init__(self, **data: Any) -> None:
@@ -314,5 +315,6 @@ _TAKES = {
     "samples_per_shard": f"a whole number from 1 to {_SHARD_ROWS}",
     "batch_size": "auto, or a whole number from 1",
     "threads": "auto, or a whole number from 1",
+    "compile": "auto, true or false",
     "output": "a folder or an fsspec URL",
 }

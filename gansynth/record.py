@@ -128,9 +128,9 @@ class Record:
             return self
         if not allow_mixed:
             differences = [
-                f"{key} is {value} in the dataset, but {here.get(key)} here"
-                for key, value in self.environment.items()
-                if here.get(key) != value
+                f"{key} is {self.environment.get(key)} in the dataset, but {here.get(key)} here"
+                for key in {**self.environment, **here}
+                if here.get(key) != self.environment.get(key)
             ]
             raise OutputError(
                 f"output {place}: was made in another environment: {'; '.join(differences)}; shards made here may differ in "

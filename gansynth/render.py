@@ -1,6 +1,6 @@
 """ShardPlan + Generator + Store -> Receipt: the only place that knows the order of the stages.
 
-    main thread     latents -> generator -> uint8 pixels, batch after batch, shard after shard
+    main thread     latents -> generator -> uint8 pixels on their way to the host, batch after batch, shard after shard
     encode threads  pixels -> compressed bytes and their sha256
     writer thread   bytes -> tar; rows -> manifest; tar, manifest, receipt -> store
 
@@ -31,11 +31,13 @@ from gansynth.receipt import Receipt
 from gansynth.sampling import draw_latents, sample_rows
 from gansynth.stopping import Stop
 from gansynth.store import Store
+from gansynth.transfer import Arrival, Conveyor
 
 if TYPE_CHECKING:
     from gansynth.generators.protocol import Generator
 
 _Piece = tuple[list[Encoded], float]  # images of a part of a batch, and the seconds that encoding them took
+_Batch = tuple[Arrival, list[Future[_Piece]]]
 _BATCHES_IN_FLIGHT = 3
 
 
@@ -91,6 +93,7 @@ class Renderer:
         self._stop = stop or Stop()
         self._before_manifest, self._on_rows = before_manifest, on_rows
         self._encode = encode.encoder(self._recipe.image)
+        self._conveyor = Conveyor(site.device)
 
     def render(self, shards: Iterable[ShardPlan]) -> Iterator[Receipt | Failure]:
         """Make shards one after another; yields each one's outcome, in order.
@@ -98,7 +101,7 @@ class Renderer:
         An exception fails its shard and no other. Once a stop is requested no further shard is started, and the one
         at hand is dropped when the time of grace is over; dropped shards have no outcome.
         """
-        batches: queue.Queue[tuple[_Work, list[Future[_Piece]] | None] | None] = queue.Queue(maxsize=_BATCHES_IN_FLIGHT)
+        batches: queue.Queue[tuple[_Work, _Batch | None] | None] = queue.Queue(maxsize=_BATCHES_IN_FLIGHT)
         outcomes: queue.SimpleQueue[Receipt | Failure] = queue.SimpleQueue()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="encode") as pool:
             writer = threading.Thread(target=self._write, args=(batches, outcomes), name="write", daemon=True)
@@ -129,10 +132,8 @@ class Renderer:
                     work.dropped = True
                 if work.dropped or work.error:
                     break
-                clock = time.perf_counter()
-                images = sample_rows(self._generator, self._recipe, rows, work.z, first)
-                work.seconds["generator"] += time.perf_counter() - clock
-                batches.put((work, self._submit(pool, images)))
+                arrival = self._render_batch(work, first)
+                batches.put((work, (arrival, self._submit(pool, arrival))))
         except Exception as error:
             work.error = error
         except BaseException:
@@ -141,14 +142,19 @@ class Renderer:
         finally:
             batches.put((work, None))
 
-    def _submit(self, pool: ThreadPoolExecutor, images: npt.NDArray[np.uint8]) -> list[Future[_Piece]]:
+    def _render_batch(self, work: _Work, first: int) -> Arrival:
+        return self._conveyor.send(lambda: sample_rows(self._generator, self._recipe, work.rows, work.z, first))
+
+    def _submit(self, pool: ThreadPoolExecutor, arrival: Arrival) -> list[Future[_Piece]]:
         # Several pieces a thread, so that a slow image does not hold up the batch; few enough to cost nothing.
-        size = max(1, len(images) // (2 * self._threads))
-        return [pool.submit(self._encode_all, images[i : i + size]) for i in range(0, len(images), size)]
+        size = max(1, len(arrival) // (2 * self._threads))
+        pieces = (slice(start, start + size) for start in range(0, len(arrival), size))
+        return [pool.submit(self._encode_all, arrival, piece) for piece in pieces]
 
     # Encode threads
 
-    def _encode_all(self, images: npt.NDArray[np.uint8]) -> _Piece:
+    def _encode_all(self, arrival: Arrival, piece: slice) -> _Piece:
+        images = arrival.pixels()[piece]
         started = time.perf_counter()
         encoded = [self._encode_one(image) for image in images]
         return encoded, time.perf_counter() - started
@@ -164,17 +170,17 @@ class Renderer:
     def _write(self, batches: queue.Queue[Any], outcomes: queue.SimpleQueue[Receipt | Failure]) -> None:
         commit: Commit | None = None
         while (item := batches.get()) is not None:
-            work, pieces = item
+            work, batch = item
             try:
                 if work.error is None and not work.dropped:
                     commit = commit or Commit(self._plan, work.shard, work.rows, work.z, self._store, self._site)
-                    if pieces is None:
+                    if batch is None:
                         outcomes.put(commit.publish(self._before_manifest, work.started, work.seconds))
                     else:
-                        self._add(commit, [piece.result() for piece in pieces])
+                        self._add(commit, *batch)
             except Exception as error:
                 work.error = error
-            if pieces is None:
+            if batch is None:
                 if commit is not None:
                     with suppress(OSError):  # on a full disk closing fails again; this thread must live on
                         commit.close()
@@ -182,10 +188,14 @@ class Renderer:
                     outcomes.put(Failure(work.shard, work.error))
                 commit = None
 
-    def _add(self, commit: Commit, pieces: list[_Piece]) -> None:
-        for images, seconds in pieces:
+    def _add(self, commit: Commit, arrival: Arrival, pieces: list[Future[_Piece]]) -> None:
+        for piece in pieces:
+            images, seconds = piece.result()
             commit.seconds["encode"] += seconds
             self._on_rows(commit.add(images))
+        generator, transfer = arrival.wait()
+        commit.seconds["generator"] += generator
+        commit.seconds["transfer"] += transfer
 
 
 def _is_constant(image: npt.NDArray[np.uint8]) -> bool:

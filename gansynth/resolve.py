@@ -14,6 +14,8 @@ from gansynth.recipe import Recipe
 from gansynth.seeds import Seeds
 from gansynth.splits import SplitSeeds, bounds
 
+_COMPILED = frozenset({"biggan"})  # families whose networks torch.compile takes
+_PRECISIONS = {"cpu": "float32", "cuda": "bfloat16"}  # fixed like the batch sizes, since precision decides bits too
 # Largest resolution (pixels) a row is for -> batch size. Fixed numbers, since the batch size decides bits.
 _LARGEST = 4096
 _BATCH_SIZES = {
@@ -39,6 +41,7 @@ class ResolvedRecipe:
         splits: name -> ratio, in the order written.
         image: format and the options that apply to it.
         samples_per_shard, batch_size, threads: counts.
+        compile: whether the network goes through torch.compile.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ResolvedRecipe:
     samples_per_shard: int
     batch_size: int
     threads: int
+    compile: bool
 
     def record(self) -> dict[str, Any]:
         """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself."""
@@ -80,6 +84,7 @@ class ResolvedRecipe:
             "samples_per_shard": self.samples_per_shard,
             "batch_size": self.batch_size,
             "threads": self.threads,
+            "compile": self.compile,
         }
 
     def sample_ids(self) -> SampleIds:
@@ -154,12 +159,16 @@ def resolve(
         raise RecipeError(
             f"generator: {info.name} renders {info.resolution} pixels, more than the {_LARGEST} supported"
         )
-    by_size = _BATCH_SIZES.get(device_type, _BATCH_SIZES["cuda"])
+    device_type = "cpu" if device_type == "cpu" else "cuda"
+    compiles = info.family in _COMPILED
+    if recipe.compile is True and not compiles:
+        raise RecipeError(f"compile: saw true, but {info.name} has no network that can be compiled; leave the key out")
+    by_size = _BATCH_SIZES[device_type]
     batch_size = choose("batch_size", next(n for size, n in by_size.items() if info.resolution <= size))
     resolved = ResolvedRecipe(
         name=recipe.name,
         info=info,
-        precision=choose("precision", "float32"),
+        precision=choose("precision", _PRECISIONS[device_type] if compiles else "float32"),
         classes=classes,
         targets=_targets(recipe, info, classes),
         truncations=tuple(recipe.truncation),
@@ -171,6 +180,7 @@ def resolve(
         samples_per_shard=recipe.samples_per_shard,
         batch_size=min(batch_size, recipe.samples_per_shard),
         threads=choose("threads", 1),
+        compile=choose("compile", False),
     )
     _require_every_class_in_every_split(resolved)
     return resolved

@@ -15,6 +15,8 @@ from gansynth.plan import Rows
 from gansynth.resolve import ResolvedRecipe
 
 if TYPE_CHECKING:
+    import torch
+
     from gansynth.generators.protocol import Generator
 
 
@@ -49,7 +51,7 @@ def draw_latents(recipe: ResolvedRecipe, rows: Rows) -> npt.NDArray[np.float32]:
 
 def sample_rows(
     generator: Generator, recipe: ResolvedRecipe, rows: Rows, z: npt.NDArray[np.float32], first: int
-) -> npt.NDArray[np.uint8]:
+) -> torch.Tensor:
     """Render one batch of consecutive rows, padded to the recipe's batch size, since that size decides bits.
 
     Args:
@@ -57,7 +59,7 @@ def sample_rows(
         first: first row of the batch.
 
     Returns:
-        uint8 [n, h, w, 3] on the host, n <= batch_size.
+        uint8 [n, h, w, 3] on the generator's device, n <= batch_size. On a GPU the work is queued, not done.
 
     Raises:
         RenderError: the generator fails, or memory does not suffice.
@@ -80,14 +82,15 @@ def sample_rows(
     try:
         images = sample(size)
     except torch.OutOfMemoryError:
-        raise RenderError(_too_large(sample, size)) from None
+        images = None
+    if images is None:  # no longer handling the error, which would keep its tensors alive
+        raise RenderError(_too_large(sample, size))
     shape = (size, recipe.info.resolution, recipe.info.resolution, 3)
     if tuple(images.shape) != shape or images.dtype != torch.uint8:
         raise RenderError(
             f"the generator gave {images.dtype} {list(images.shape)}, where uint8 {list(shape)} is agreed; mend the generator"
         )
-    count = min(size, len(rows) - first)
-    return np.asarray(images[:count].cpu().numpy(), np.uint8)
+    return images[: len(rows) - first]
 
 
 def _too_large(sample: Callable[[int], Any], size: int) -> str:

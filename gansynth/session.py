@@ -15,7 +15,7 @@ from gansynth.commit import Site
 from gansynth.dataset import Dataset, read_record, shards_done
 from gansynth.environment import cores, environment
 from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
-from gansynth.generators import describe, load_generator
+from gansynth.generators import describe, load_for
 from gansynth.generators.protocol import Generator
 from gansynth.plan import Plan, ShardPlan
 from gansynth.receipt import Receipt
@@ -86,7 +86,7 @@ def begin(
     if recipe.output is None:
         raise RecipeError("output: the recipe names none; add `output: ./datasets/NAME`, or pass --output")
     resolved, _ = resolve_for(recipe, device, allow_code=allow_code)
-    generator = _load(resolved, device if keep_generator else "cpu", allow_code)
+    generator = load_for(resolved, device if keep_generator else "cpu", allow_code=allow_code)
     resolved = replace(resolved, info=replace(resolved.info, weights_sha256=generator.weights_sha256))
     here = environment(device)
     store = Store(recipe.output)
@@ -125,10 +125,6 @@ def _record(store: Store, wanted: ResolvedRecipe, here: Mapping[str, str], allow
 def _write_card(dataset: Dataset) -> None:
     splits = [split for split, numbers in dataset.done().items() if numbers]
     dataset.store.publish(card.FILE, card.unfinished(dataset.record, splits))
-
-
-def _load(recipe: ResolvedRecipe, device: str, allow_code: bool) -> Generator:
-    return load_generator(recipe.info.name, device, recipe.precision, recipe.info.options, allow_code=allow_code)
 
 
 def _foreign_file(store: Store, recipe: ResolvedRecipe) -> str | None:
@@ -171,7 +167,7 @@ class Session:
         recipe = admitted.recipe
         if generator_path:
             recipe = replace(recipe, info=replace(recipe.info, name=generator_path))
-        self._generator = generator or _load(recipe, device, allow_code)
+        self._generator = generator or load_for(recipe, device, allow_code=allow_code)
         if self._generator.weights_sha256 != recipe.info.weights_sha256:
             raise WeightsError(
                 f"generator: {recipe.info.name} holds other weights than the dataset was made with; pass the right ones "

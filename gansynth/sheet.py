@@ -102,7 +102,7 @@ def preview(
     encoder = encode.encoder(recipe.image)
     with reproducible(recipe.threads):
         for first in range(0, len(rows), recipe.batch_size):
-            batch = sample_rows(generator, recipe, rows, z, first)
+            batch = sample_rows(generator, recipe, rows, z, first).cpu().numpy()
             images += [encode.decode(encoder(image)) for image in batch]
             on_images(len(batch))
     across = len(recipe.truncations) * len(chosen)

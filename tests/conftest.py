@@ -20,6 +20,18 @@ SMALL: dict[str, Any] = {
     "samples_per_shard": 50,
     "batch_size": 16,
 }
+# A BigGAN-deep with every kind of layer.
+TINY: dict[str, Any] = {
+    "attention_layer_position": 1,
+    "channel_width": 8,
+    "class_embed_dim": 8,
+    "eps": 1e-4,
+    "layers": [[True, 16, 8], [False, 8, 4], [True, 4, 2], [False, 2, 1]],
+    "n_stats": 51,
+    "num_classes": 3,
+    "output_dim": 16,
+    "z_dim": 8,
+}
 
 
 @pytest.fixture(scope="session", autouse=True)

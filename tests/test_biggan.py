@@ -15,13 +15,15 @@ import numpy.typing as npt
 import PIL.Image  # noqa: F401  # the library's convert_to_images uses it without importing it
 import pytest
 import torch
+from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytorch_pretrained_biggan import BigGAN, BigGANConfig, convert_to_images, truncated_noise_sample
+from pytorch_pretrained_biggan import BigGAN, convert_to_images, truncated_noise_sample
 from pytorch_pretrained_biggan.model import BigGANBatchNorm
 from safetensors.torch import save_file
 
 import gansynth
+from gansynth.bench.random_biggan import random_model, save
 from gansynth.errors import RenderError, WeightsError
 from gansynth.generators import weights
 from gansynth.generators.biggan import BigGANGenerator
@@ -31,44 +33,6 @@ Pixels = npt.NDArray[np.uint8]
 TRUNCATIONS = [0.2, 0.4, 0.5, 0.9, 1.0]  # the library finds the right row of statistics for each of these
 GRID = [row / 50 for row in range(1, 51)]
 MISSED_BY_LIBRARY = {0.14, 0.28, 0.56, 0.58, 0.94}
-TINY: dict[str, Any] = {
-    "attention_layer_position": 1,
-    "channel_width": 8,
-    "class_embed_dim": 8,
-    "eps": 1e-4,
-    "layers": [[True, 16, 8], [False, 8, 4], [True, 4, 2], [False, 2, 1]],
-    "n_stats": 51,
-    "num_classes": 3,
-    "output_dim": 16,
-    "z_dim": 8,
-}
-
-
-def random_model(config: Mapping[str, Any]) -> Any:
-    """A network of the library with random weights, random statistics in every row, and attention that counts."""
-    torch.manual_seed(0)
-    model = BigGAN(BigGANConfig.from_dict(config))
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, BigGANBatchNorm):
-                module.running_means.normal_(0, 0.3)
-                module.running_vars.uniform_(0.5, 2)
-                if not module.conditional:
-                    module.weight.uniform_(0.5, 1.5)
-                    module.bias.normal_(0, 0.1)
-            if hasattr(module, "gamma"):
-                module.gamma.fill_(0.5)
-        # Spectral norm starts with random singular vectors; without power iterations its quotient is meaningless.
-        for _ in range(3):
-            model(*arguments(config, [0], [0], 0.5), 0.5)
-    return model.eval()
-
-
-def save(model: Any, config: Mapping[str, Any], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    return folder
 
 
 def arguments(
@@ -275,9 +239,13 @@ def test_weights_that_are_not_finite_are_an_error(tiny_model: Any, tmp_path: Pat
     broken = copy.deepcopy(tiny_model)
     with torch.no_grad():
         broken.generator.conv_to_rgb.bias.fill_(math.nan)
-    generator = gansynth.load_generator(str(save(broken, TINY, tmp_path / "broken")))
+    with pytest.raises(WeightsError, match="not finite"):
+        gansynth.load_generator(str(save(broken, TINY, tmp_path / "broken")))
+
+
+def test_an_image_that_is_not_finite_is_an_error(tiny: Any) -> None:
     with pytest.raises(RenderError, match="not finite"):
-        generator.sample(torch.zeros(1, 8), torch.tensor([0]), torch.tensor([0.5]))
+        tiny.sample(torch.full([1, 8], math.nan), torch.tensor([0]), torch.tensor([0.5]))
 
 
 def test_bfloat16_stays_near_float32(fashion: Any) -> None:
@@ -286,6 +254,31 @@ def test_bfloat16_stays_near_float32(fashion: Any) -> None:
     rough = by_gansynth(half, [1, 2, 3, 4], [0, 1, 8, 9], 0.5).astype(int)
     assert 0 < np.abs(rough - exact).mean() < 2
     assert half.weights_sha256 == fashion.weights_sha256
+
+
+def test_the_network_compiles_as_a_whole_and_gives_the_same_images(tiny_folder: Path, tiny: Any) -> None:
+    generator: Any = gansynth.load_generator(str(tiny_folder))
+    # Without a code generator behind it this takes a second; a break in the graph would be an error.
+    generator._network.compile(backend="eager", fullgraph=True, dynamic=False)
+    z, classes, truncations = torch.randn(3, 8), torch.arange(3), torch.tensor([0.3, 0.5, 1.0])
+    assert torch.allclose(generator.forward(z, classes, truncations), tiny.forward(z, classes, truncations), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_compiled_code_renders_the_same_images(tiny_folder: Path) -> None:
+    plain, compiled = (gansynth.load_generator(str(tiny_folder), compile=compile) for compile in (False, True))
+    assert grey_levels_apart(by_gansynth(plain, [1, 2], [0, 1], 0.5), by_gansynth(compiled, [1, 2], [0, 1], 0.5)) <= 1
+
+
+def test_a_machine_that_cannot_compile_says_so(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(inductor, "force_disable_caches", True)
+    generator = gansynth.load_generator(str(tiny_folder), compile=True)
+    with pytest.raises(RenderError, match="set `compile: false`"):
+        generator.sample(torch.zeros(1, 8), torch.tensor([0]), torch.tensor([0.5]))
 
 
 # Files

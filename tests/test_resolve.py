@@ -56,6 +56,25 @@ def test_nothing_is_left_to_choose(device: str, resolution: int) -> None:
     assert (recipe.precision, recipe.threads, recipe.latent) == ("float32", 1, "truncated_normal")
 
 
+def test_networks_are_half_precise_on_a_gpu_alone_and_compiled_where_asked_for() -> None:
+    info = describe("fashion-32")
+    on_cpu, on_gpu = resolved(info), resolved(info, "cuda")
+    assert (on_cpu.precision, on_cpu.compile) == ("float32", False)
+    assert (on_gpu.precision, on_gpu.compile) == ("bfloat16", False)
+    chosen = resolved(info, "cuda", precision="float32", compile=True)
+    assert (chosen.precision, chosen.compile) == ("float32", True)
+
+
+def test_compiling_belongs_to_the_fingerprint() -> None:
+    info = describe("fashion-32")
+    assert identity(resolved(info, compile=True)) != identity(resolved(info, compile=False))
+
+
+def test_what_cannot_be_compiled_is_not_said_to_be() -> None:
+    assert "compile: saw true" in complaint(compile=True)
+    assert resolved(FAKE, "cuda").compile is False
+
+
 def test_what_the_recipe_says_stands() -> None:
     recipe = resolved(batch_size=5, threads=3, precision="bfloat16", latent="normal")
     assert (recipe.batch_size, recipe.threads, recipe.precision, recipe.latent) == (5, 3, "bfloat16", "normal")

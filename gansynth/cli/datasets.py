@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -199,13 +200,12 @@ def show(
     import PIL.Image
 
     from gansynth import show as shows
-    from gansynth.generators import load_generator
+    from gansynth.generators import load_for
 
     dataset = Dataset.open(output)
     row, chosen, recipe = shows.find_row(dataset, key), choose_device(device), dataset.record.recipe
-    loaded = load_generator(
-        generator or recipe.info.name, chosen, recipe.precision, recipe.info.options, allow_code=allow_code
-    )
+    named = replace(recipe, info=replace(recipe.info, name=generator or recipe.info.name))
+    loaded = load_for(named, chosen, allow_code=allow_code)
     if loaded.weights_sha256 != recipe.info.weights_sha256:
         raise InputError(
             "generator: holds other weights than the dataset was made with; pass the right ones with --generator"

@@ -17,7 +17,7 @@ from gansynth.cli.options import RecipeOptions, naming
 from gansynth.dataset import Dataset, shards_done
 from gansynth.environment import choose_device, device_kind
 from gansynth.errors import InputError
-from gansynth.estimate import bytes_per_sample, images_per_second
+from gansynth.estimate import bytes_per_sample, cost_of
 from gansynth.plan import Plan, ShardPlan
 from gansynth.progress import counted, duration, progress, size
 from gansynth.record import FILE as RECORD
@@ -77,7 +77,7 @@ def _facts(planned: Plan, done: dict[str, set[int]], device_type: str) -> dict[s
         for split in recipe.splits
     }
     finished = sum(split["done"] for split in splits.values())
-    rate = images_per_second(recipe, device_type)
+    cost = cost_of(recipe, device_type)
     share = 1 - finished / max(1, len(planned))
     return {
         "name": recipe.name,
@@ -92,7 +92,9 @@ def _facts(planned: Plan, done: dict[str, set[int]], device_type: str) -> dict[s
         "done": finished,
         "missing": len(planned) - finished,
         "estimated_bytes": round(planned.samples * bytes_per_sample(recipe)),
-        "estimated_worker_seconds": None if rate is None else round(planned.samples * share / rate, 1),
+        "estimated_worker_seconds": cost and round(3600 * planned.samples * share / cost.images_per_hour, 1),
+        "images_per_worker_hour": cost and cost.images_per_hour,
+        "measured_on": cost and cost.device,
         "batch_size": recipe.batch_size,
         "precision": recipe.precision,
     }
@@ -118,9 +120,10 @@ def _print_plan(planned: Plan, facts: dict[str, object], output: str) -> None:
     seconds, count = facts["estimated_worker_seconds"], facts["estimated_bytes"]
     assert isinstance(count, int)
     time = (
-        f"about {duration(seconds)} on one worker"
+        f"about {duration(seconds)} on one worker, at {facts['images_per_worker_hour']:,.0f} images an hour as measured on "
+        f"{facts['measured_on']}"
         if isinstance(seconds, float)
-        else "not known for this generator here"
+        else "not known for this generator here; `gansynth bench NAME --save` measures it"
     )
     print(f"size: about {size(count)}\ntime: {time}")
 
@@ -229,7 +232,7 @@ def sheet(
         samples: how many seeds (of a recipe) or samples (of a dataset) for each class and truncation.
     """
     from gansynth import sheet as sheets
-    from gansynth.generators import load_generator
+    from gansynth.generators import load_for
 
     if classes < 1 or samples < 1:
         raise InputError(f"saw --classes {classes} and --samples {samples}; both are whole numbers from 1")
@@ -241,9 +244,7 @@ def sheet(
         recipe = options.load(Path(source)).model_copy(update={"output": None})
         with naming(source):
             resolved, _ = resolve_for(recipe, device, allow_code=options.allow_code)
-        generator = load_generator(
-            resolved.info.name, device, resolved.precision, resolved.info.options, allow_code=options.allow_code
-        )
+        generator = load_for(resolved, device, allow_code=options.allow_code)
         count = min(classes, len(resolved.classes) or 1) * len(resolved.truncations) * samples
         with progress(count, "images") as advance:
             name, drawn = resolved.name, sheets.preview(resolved, generator, classes, samples, advance)

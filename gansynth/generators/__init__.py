@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from gansynth.errors import RecipeError, WeightsError
 from gansynth.generators import biggan_folder, fake, weights
 from gansynth.info import GeneratorInfo
+from gansynth.resolve import ResolvedRecipe
 
 if TYPE_CHECKING:
     from gansynth.generators.protocol import Generator
 
-__all__ = ["PRECISIONS", "describe", "load_generator"]
+__all__ = ["PRECISIONS", "describe", "load_for", "load_generator"]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -55,6 +56,7 @@ def load_generator(
     precision: str = "float32",
     options: Mapping[str, Any] | None = None,
     *,
+    compile: bool = False,
     allow_code: bool = False,
 ) -> Generator:
     """A generator with its weights, in evaluation mode, ready to `sample`.
@@ -63,6 +65,7 @@ def load_generator(
         name_or_path, options, allow_code: as in `describe`.
         device: a torch device such as cpu or cuda:0.
         precision: float32, bfloat16 or float16.
+        compile: put the network through torch.compile, for families that have one; the first batch then takes minutes.
 
     Raises:
         RecipeError, WeightsError: as `describe`; also weights that are missing, damaged or do not fit.
@@ -77,7 +80,15 @@ def load_generator(
         return fake.FakeGenerator(info)
     from gansynth.generators import biggan  # imports torch
 
-    return biggan.load(info, _path_of(name_or_path), device, precision)
+    return biggan.load(info, _path_of(name_or_path), device, precision, compile)
+
+
+def load_for(recipe: ResolvedRecipe, device: str, *, allow_code: bool = False) -> Generator:
+    """The generator of a recipe, loaded as the recipe says; see `load_generator`."""
+    info = recipe.info
+    return load_generator(
+        info.name, device, recipe.precision, info.options, compile=recipe.compile, allow_code=allow_code
+    )
 
 
 def _describe_known(name: str, options: Mapping[str, Any]) -> GeneratorInfo:

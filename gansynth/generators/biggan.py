@@ -22,12 +22,16 @@ from gansynth.generators.biggan_folder import read_config
 from gansynth.generators.biggan_inference import convert
 from gansynth.generators.protocol import Described
 from gansynth.info import GeneratorInfo
+from gansynth.transfer import to_device
 
 if TYPE_CHECKING:
     from pytorch_pretrained_biggan import BigGAN
 
 
-def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> BigGANGenerator:
+_AGREES = 0.02  # on average, 2.5 grey levels; bfloat16 is at a tenth of that
+
+
+def load(info: GeneratorInfo, path: Path, device: str, precision: str, compile: bool = False) -> BigGANGenerator:
     """Load the weights that `biggan_folder.describe` described.
 
     Raises:
@@ -47,7 +51,7 @@ def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> BigGAN
         raise WeightsError(
             f"{file}: holds other weights than `{info.name}` stands for; fetch it again, or use its path"
         )
-    return BigGANGenerator(model, replace(info, weights_sha256=identity), device, precision)
+    return BigGANGenerator(model, replace(info, weights_sha256=identity), device, precision, compile)
 
 
 def _require_fit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], file: Path) -> None:
@@ -75,12 +79,34 @@ class BigGANGenerator(Described):
         info: facts, with weights_sha256.
         device: a torch device.
         precision: float32, or bfloat16 or float16 for convolutions and matrix products.
+        compile: render with torch.compile; each batch size is compiled when it is first seen.
     """
 
-    def __init__(self, model: BigGAN, info: GeneratorInfo, device: str, precision: str) -> None:
+    def __init__(self, model: BigGAN, info: GeneratorInfo, device: str, precision: str, compile: bool = False) -> None:
         super().__init__(info)
         self.device = torch.device(device)
-        self._network = convert(model).set_precision(getattr(torch, precision)).to(self.device)
+        self._network = convert(model)
+        if self.device.type != "cpu" or precision != "float32":
+            self._move(precision)
+        if compile:
+            self._network.compile(fullgraph=True, dynamic=False, options=_compiler_options())
+
+    def _move(self, precision: str) -> None:
+        """Change device and precision; raises WeightsError if that changes images visibly."""
+        batch = (
+            torch.randn(2, self.z_dim, generator=torch.Generator().manual_seed(0)) / 2,
+            torch.arange(2) % self.num_classes,
+            torch.ones(2),
+        )
+        exact = self.forward(*batch)
+        self._network.set_precision(getattr(torch, precision)).to(self.device)
+        moved = self.forward(*(tensor.to(self.device) for tensor in batch)).cpu()
+        difference = (moved - exact).abs().mean().item()
+        if not difference <= _AGREES:
+            raise WeightsError(
+                f"in {precision} on {self.device} images differ from float32 by {difference:.2g} on average (in [-1, 1]), "
+                f"or are not finite; set `precision: float32`"
+            )
 
     @torch.inference_mode()
     def sample(
@@ -90,15 +116,45 @@ class BigGANGenerator(Described):
         truncation: torch.Tensor,
         seeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        images = self.forward(z.to(self.device), classes.to(self.device), truncation.to(self.device))
-        if not torch.isfinite(images).all():
-            raise RenderError(
-                "the network's output is not finite, so its weights or its batch-norm statistics are unusable; "
-                "check the weights"
-            )
+        images = self.forward(*(to_device(tensor, self.device) for tensor in (z, classes, truncation)))
+        if self.device.type == "cpu":
+            _require_finite(images)
+        else:  # to look would be to wait; what is black is rejected as constant
+            finite = torch.isfinite(images).flatten(1).all(dim=1)
+            images = torch.where(finite[:, None, None, None], images, -1.0)
         return ((images + 1) * 128).clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     @torch.inference_mode()
     def forward(self, z: torch.Tensor, classes: torch.Tensor, truncation: torch.Tensor) -> torch.Tensor:
         """Images before they become bytes: float32 [n, 3, h, w] in [-1, 1]; arguments as `sample`, on the device."""
-        return torch.as_tensor(self._network(z, classes, truncation))
+        try:
+            return torch.as_tensor(self._network(z, classes, truncation))
+        except RuntimeError as error:
+            if not _is_compilers(error):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise RenderError(f"torch.compile failed ({reason}); set `compile: false`, or mend its tools") from error
+
+
+def _compiler_options() -> dict[str, str | bool | int]:
+    """No kernel chosen by timing, so that bytes repeat."""
+    import torch._inductor.config as inductor
+
+    options: dict[str, str | bool | int] = dict.fromkeys(
+        ("max_autotune", "max_autotune_pointwise", "max_autotune_gemm"), False
+    )
+    return {**options, "deterministic": True} if hasattr(inductor, "deterministic") else options
+
+
+def _is_compilers(error: RuntimeError) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # importing it takes a second
+
+    return isinstance(error, TorchDynamoException)
+
+
+def _require_finite(images: torch.Tensor) -> None:
+    if not torch.isfinite(images).all():
+        raise RenderError(
+            "the network's output is not finite, so its weights or its batch-norm statistics are unusable; "
+            "check the weights"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     if size != config["output_dim"]:
         raise WeightsError(
             f"{path}: output_dim is {config['output_dim']}, but its layers give {size}; restore the file"
+        )
+    widths = [(16, 16), *((layer[1], layer[2]) for layer in config["layers"])]
+    chained = all(a[1] == b[0] and b[1] <= b[0] for a, b in pairwise(widths)) and widths[-1][1] == 1
+    if not chained:
+        raise WeightsError(
+            f"{path}: its layers do not lead from width 16 to 1, each starting where the one before ends; restore the file"
         )
     return config
 

@@ -24,9 +24,10 @@ from torch import nn
 from torch.nn.utils import remove_spectral_norm
 
 from gansynth.errors import WeightsError
-from gansynth.generators.biggan_norms import Affine, BatchNorms
+from gansynth.generators.biggan_norms import Affine, BatchNorms, input_major
 
 _SLICE = 2**21  # elements of the largest tensor of a slice; of 2^20 to 2^24 the fastest for 128 and 256 pixels
+_FEW_PIXELS = 256  # for so few, reordering the weights would cost a convolution more than its arithmetic
 _AGREES = 1e-3  # in [-1, 1], an eighth of a grey level; rounding alone stays under 1e-5
 
 
@@ -48,6 +49,8 @@ def convert(model: Any) -> InferenceForm:
         expected = model(latents, one_hot, row)
         form = InferenceForm(model).eval()
         difference = (form(latents, classes, torch.full([2], row)) - expected).abs().max().item()
+    if not math.isfinite(difference):
+        raise WeightsError("the weights give images that are not finite; fetch or restore the file")
     if difference > _AGREES:
         raise WeightsError(
             f"the weights give images that differ by up to {difference:.2g} (in [-1, 1]) between the library's network "
@@ -70,6 +73,9 @@ class InferenceForm(nn.Module):
         model: a `pytorch_pretrained_biggan.BigGAN` in evaluation mode; its spectral norms are removed.
     """
 
+    classes: torch.Tensor
+    stem: torch.Tensor
+    stem_bias: torch.Tensor
     to_rgb: torch.Tensor
     rgb_bias: torch.Tensor
 
@@ -81,7 +87,9 @@ class InferenceForm(nn.Module):
                 # In evaluation mode this divides by u'Wv with the stored u and v, as the library does in every forward.
                 remove_spectral_norm(module)
         generator = model.generator
-        self.embeddings, self.gen_z = model.embeddings, generator.gen_z
+        self.register_buffer("classes", input_major(model.embeddings.weight))
+        self.register_buffer("stem", input_major(generator.gen_z.weight))
+        self.register_buffer("stem_bias", generator.gen_z.bias.detach().clone())
         layers: list[nn.Module] = []
         norms: list[tuple[Any, torch.Tensor]] = []  # each batch norm, and what its input lacks: biases left out so far
         missing = torch.zeros(16 * model.config.channel_width)
@@ -117,8 +125,8 @@ class InferenceForm(nn.Module):
             classes: int64 [n].
             truncation: float32 [n] in (0, 1], each sample's own.
         """
-        condition = torch.cat([z, self.embeddings.weight.T[classes]], dim=1)
-        x = self.gen_z(condition).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)
+        condition = torch.cat([z, self.classes[classes]], dim=1)
+        x = torch.addmm(self.stem_bias, condition, self.stem).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)
         return self._run(x.to(self._dtype), self.norms(condition, truncation), 0)
 
     def _run(self, x: torch.Tensor, affines: Sequence[Affine], first: int) -> torch.Tensor:
@@ -160,7 +168,7 @@ class _Block(nn.Module):
         return pixels * max(self.conv_0.shape[1], max(middle, width) * (4 if self.upsample else 1))
 
     def forward(self, x: torch.Tensor, affines: Sequence[Affine]) -> torch.Tensor:
-        h = F.conv2d(_affine_relu(x, affines[0]), self.conv_0)
+        h = _conv_1x1(_affine_relu(x, affines[0]), self.conv_0)
         h = _affine_relu(h, affines[1], in_place=True)
         if self.upsample:
             h = F.conv_transpose2d(h, self.conv_1, stride=2, padding=1)
@@ -219,7 +227,16 @@ def _affine_relu(x: torch.Tensor, affine: Affine, in_place: bool = False) -> tor
     scale, shift = affine
     if x.dtype != torch.float32:
         return torch.addcmul(shift, x.float(), scale).relu_().to(x.dtype)
-    return torch.addcmul(shift, x, scale, out=x if in_place and x.device.type == "cpu" else None).relu_()
+    reuse = in_place and x.device.type == "cpu" and not torch.compiler.is_compiling()  # which plans memory itself
+    return torch.addcmul(shift, x, scale, out=x if reuse else None).relu_()
+
+
+def _conv_1x1(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """1 x 1 convolution; weight [out, in, 1, 1]."""
+    n, _, height, width = x.shape
+    if n * height * width > _FEW_PIXELS:
+        return F.conv2d(x, weight)
+    return F.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)
 
 
 def _add_product(x: torch.Tensor, h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -47,11 +47,12 @@ class Generator(Protocol):
             seeds: int64 [n], for families that draw noise while rendering.
 
         Returns:
-            uint8 [n, resolution, resolution, 3], on the generator's device. An image does not depend on its position
-            or its neighbours in the batch, as long as n stays the same.
+            uint8 [n, resolution, resolution, 3], on the generator's device. An image does not depend on its
+            neighbours in the batch, and on n and its position there by no more than rounding.
 
         Raises:
-            RenderError: the network's output is not finite.
+            RenderError: the network's output is not finite. On a GPU, where to look would be to wait, such images are
+                black instead.
         """
         ...
 

@@ -124,5 +124,6 @@ def test_members_and_metadata_hold_what_is_documented_and_no_more(dataset: Path)
         "precision",
         "batch_size",
         "threads",
+        "compile",
         "image",
     }

@@ -1,0 +1,1 @@
+"""How good a set of images is, measured on features that are named with every figure."""
