@@ -28,11 +28,11 @@ def fashion() -> Report:
 
 
 def test_a_generator_is_compared_with_its_library(fashion: Report) -> None:
-    assert fashion.library is not None
+    assert fashion.reference is not None
     assert fashion.network_ratio is not None
     assert fashion.largest_difference is not None
     assert fashion.largest_difference < 1e-4
-    assert fashion.network.flops_per_image < fashion.library.flops_per_image
+    assert fashion.network.flops_per_image < fashion.reference.flops_per_image
     assert fashion.settings == {**fashion.settings, "batch_size": 4, "threads": 1, "precision": "float32"}
     assert fashion.precision_difference is None
 
@@ -65,7 +65,7 @@ def test_another_precision_is_compared_with_float32() -> None:
 
 def test_a_generator_without_a_library_is_compared_with_a_plain_loop() -> None:
     report = measure("fake", "cpu", **SHORT, batch_size=8)
-    assert report.library is None
+    assert report.reference is None
     assert report.end_to_end_ratio > 0
     assert "times the plain loop" in "\n".join(lines(report))
 

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -59,7 +60,7 @@ class Report:
         settings: batch_size, threads, precision and compile as in a recipe; cores of the machine.
         start_up: seconds of loading (folding and its check included) and of the first batch (compiling included).
         matrix_product_flops: FLOP/s of the machine's fastest matrix product in this run, in this precision.
-        network, library: the generator alone, and the library's network in float32; None for generators without one. Both
+        network, reference: the generator alone, and the library's network in float32; None for generators without one. Both
             run under gansynth's settings: no TF32, no kernels chosen by timing.
         network_ratio: how many times faster than the library's network.
         largest_difference: between their images, in [-1, 1]; None where they are not compared (not float32).
@@ -79,7 +80,7 @@ class Report:
     start_up: dict[str, float]
     matrix_product_flops: float
     network: Speed
-    library: Speed | None
+    reference: Speed | None
     network_ratio: float | None
     largest_difference: float | None
     images_per_second: float
@@ -151,23 +152,24 @@ class _Run:
     def report(self, rounds: int, on_step: Callable[[str], None]) -> Report:
         subject, recipe = self._subject, self._subject.recipe
         self._plain_loop("warm-up", recipe.batch_size)
-        times: dict[str, list[float]] = {"network": [], "library": [], "shard": [], "plain": []}
+        times: dict[str, list[float]] = {"network": [], "reference": [], "shard": [], "plain": []}
         receipts = []
         peak = float32_peak = 0.0
         for number in range(rounds):
             on_step(f"round {number + 1} of {rounds}, {self._images} images a measurement")
             peak = max(peak, matrix_product_flops(subject.device, recipe.precision))
             float32_peak = max(float32_peak, matrix_product_flops(subject.device, "float32"))
-            if subject.library is not None:
-                times["library"].append(seconds_of(self._library_batches, subject.device))
+            if subject.reference is not None:
+                times["reference"].append(seconds_of(self._reference_batches, subject.device))
             times["network"].append(seconds_of(self._network_batches, subject.device))
-            times["plain"].append(seconds_of(lambda n=number: self._plain_loop(f"{n}", self._images), subject.device))  # type: ignore[misc]
+            plain = partial(self._plain_loop, f"{number}", self._images)
+            times["plain"].append(seconds_of(plain, subject.device))
             times["shard"].append(seconds_of(lambda: receipts.extend(self._made.render(1)), subject.device))
         on_step("arithmetic and differences")
         if recipe.precision != "float32":
             on_step(f"{_DIFFERENCE_IMAGES} images in float32 beside those in {recipe.precision}")
-        network, plain, shard = (statistics.median(times[what]) for what in ("network", "plain", "shard"))
-        library = statistics.median(times["library"]) if times["library"] else None
+        network, loop, shard = (statistics.median(times[what]) for what in ("network", "plain", "shard"))
+        reference = statistics.median(times["reference"]) if times["reference"] else None
         exact = recipe.precision == "float32"
         return Report(
             generator=subject.name,
@@ -184,11 +186,11 @@ class _Run:
             start_up=self._start_up,
             matrix_product_flops=peak,
             network=self._speed(network, peak, lambda: subject.generator.sample(*subject.batch())),
-            library=self._speed(library, float32_peak, subject.by_library) if library else None,
-            network_ratio=_ratio(times["library"], times["network"]) if library else None,
-            largest_difference=largest_difference(subject) if library and exact else None,
+            reference=self._speed(reference, float32_peak, subject.by_reference) if reference else None,
+            network_ratio=_ratio(times["reference"], times["network"]) if reference else None,
+            largest_difference=largest_difference(subject) if reference and exact else None,
             images_per_second=round(self._images / shard, 3),
-            plain_loop_images_per_second=round(self._images / plain, 3),
+            plain_loop_images_per_second=round(self._images / loop, 3),
             end_to_end_ratio=_ratio(times["plain"], times["shard"]),
             beyond_generator=round(sum(times["shard"]) / sum(r.seconds["generator"] for r in receipts) - 1, 4),
             stages=stages(receipts, sum(times["shard"])),
@@ -200,9 +202,9 @@ class _Run:
         for _ in range(self._batches):
             self._subject.generator.sample(*batch)
 
-    def _library_batches(self) -> None:
+    def _reference_batches(self) -> None:
         for _ in range(self._batches):
-            self._subject.by_library()
+            self._subject.by_reference()
 
     def _plain_loop(self, name: str, count: int) -> None:
         plain_loop(self._subject, self._folder / name, count)
@@ -248,7 +250,7 @@ def endurance(name: str, device: str, shards: int, on_shard: Callable[[float, in
         shards: how many.
         on_shard: called after each with its images/s and the peak memory of the process so far, in bytes.
     """
-    with prepared(name, device, with_library=False, **keys) as subject, pipeline(subject) as made:
+    with prepared(name, device, with_reference=False, **keys) as subject, pipeline(subject) as made:
         last = time.perf_counter()
         for receipt in made.stream(shards):
             now = time.perf_counter()

@@ -38,11 +38,11 @@ def _images(subject: Subject) -> Iterator[tuple[np.ndarray[Any, Any], int, float
     seed = 0
     while True:
         _, classes, truncation = subject.batch(seed)
-        if subject.library is None:
+        if subject.reference is None:
             images = list(subject.generator.sample(*subject.batch(seed)).cpu().numpy())
         else:
             from pytorch_pretrained_biggan import convert_to_images
 
-            images = [np.asarray(image) for image in convert_to_images(subject.by_library(seed).cpu())]
+            images = [np.asarray(image) for image in convert_to_images(subject.by_reference(seed).cpu())]
         yield from zip(images, classes.tolist(), truncation.tolist(), strict=True)
         seed += 1

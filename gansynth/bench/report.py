@@ -20,8 +20,8 @@ def lines(report: Report) -> Iterator[str]:
     yield f"start-up: load {start['load']:.1f} s, first batch {start['first_batch']:.1f} s"
     yield ""
     yield f"{'generator alone':28}{'images/s':>12}{'GFLOP/image':>13}{'GFLOP/s':>11}{'of peak':>9}"
-    if report.library:
-        yield _speed("library, float32" if chosen["precision"] != "float32" else "library", report.library)
+    if report.reference:
+        yield _speed("library, float32" if chosen["precision"] != "float32" else "library", report.reference)
     yield _speed("gansynth", report.network)
     peak = "fastest matrix product"
     yield f"{peak:28}{'':12}{'':13}{report.matrix_product_flops / 1e9:>11,.0f}{'100.0 %':>9}"

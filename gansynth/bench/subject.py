@@ -35,7 +35,7 @@ class Subject:
         recipe: names it, with batch size, precision, threads and compile chosen.
         device: torch device.
         generator: gansynth's, loaded on the device.
-        library: the library's network on the device in evaluation mode; None if the family has no library.
+        reference: the library's network on the device in evaluation mode; None if the family has no library.
         load_seconds: time that loading took, folding and its check included.
     """
 
@@ -44,7 +44,7 @@ class Subject:
     recipe: ResolvedRecipe
     device: str
     generator: Generator
-    library: Any | None
+    reference: Any | None
     load_seconds: float
 
     def of_shard_size(self, samples: int) -> Subject:
@@ -64,22 +64,22 @@ class Subject:
         classes = (torch.arange(size) + seed) % max(1, info.num_classes)
         return z * _TRUNCATION, classes, torch.full([size], self.recipe.truncations[0])
 
-    def by_library(self, seed: int = 0) -> torch.Tensor:
+    def by_reference(self, seed: int = 0) -> torch.Tensor:
         """The library's images of a batch, float32 [n, 3, h, w] on the device; not waited for."""
         import torch
 
-        if self.library is None:
+        if self.reference is None:
             raise ValueError(f"{self.name} has no library")
         z, classes, _ = self.batch(seed)
         one_hot = torch.nn.functional.one_hot(classes, self.recipe.info.num_classes).float()
         with torch.inference_mode():
-            images = self.library(z.to(self.device), one_hot.to(self.device), self.recipe.truncations[0])
+            images = self.reference(z.to(self.device), one_hot.to(self.device), self.recipe.truncations[0])
         return torch.as_tensor(images)
 
 
 @contextmanager
 def prepared(
-    name: str, device: str, *, with_library: bool = True, allow_code: bool = False, **keys: Any
+    name: str, device: str, *, with_reference: bool = True, allow_code: bool = False, **keys: Any
 ) -> Iterator[Subject]:
     """Load what is to be measured; weights that are not on this machine are replaced by random ones.
 
@@ -87,7 +87,7 @@ def prepared(
         name: a generator as in a recipe.
         device: torch device.
         allow_code: permit `package.module:factory`.
-        with_library: load the library's network too, if there is one.
+        with_reference: load the library's network too, if there is one.
         keys: further keys of the recipe: batch_size, threads, precision, compile, samples_per_shard.
 
     Raises:
@@ -110,7 +110,7 @@ def prepared(
             recipe,
             device,
             generator,
-            _library(info, place, device) if with_library else None,
+            _reference(info, place, device) if with_reference else None,
             seconds,
         )
 
@@ -128,7 +128,7 @@ def _recipe(info: GeneratorInfo, keys: dict[str, Any]) -> Recipe:
     return Recipe(**content, **keys)
 
 
-def _library(info: GeneratorInfo, place: str, device: str) -> Any | None:
+def _reference(info: GeneratorInfo, place: str, device: str) -> Any | None:
     if info.family != "biggan":
         return None
     from pytorch_pretrained_biggan import BigGAN, BigGANConfig

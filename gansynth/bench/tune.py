@@ -115,7 +115,7 @@ def _enter(barrier: Any) -> None:
 def _rates(name: str, device: str, sizes: tuple[int, ...], seconds: float, keys: dict[str, Any]) -> list[float]:
     """Images/s of this worker for each batch size while all others are at work; 0 where memory does not suffice."""
     try:
-        with prepared(name, device, with_library=False, **keys) as subject, reproducible(keys["threads"]):
+        with prepared(name, device, with_reference=False, **keys) as subject, reproducible(keys["threads"]):
             return [_rate(subject.of_batch_size(size), seconds) for size in sizes]
     except BaseException:
         _barrier.abort()

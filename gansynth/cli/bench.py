@@ -70,9 +70,9 @@ def bench(
         raise InputError(
             f"--rounds, --seconds and --shards: saw a number that measures nothing; give positive ones, at most {_LONGEST} s"
         )
-    _require_one_purpose(tune, shards, json_output, save, batch_size, threads, compile)
     keys = {"batch_size": batch_size, "threads": threads, "precision": precision, "compile": compile}
     chosen: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    _require_one_purpose(tune, shards, json_output, save, chosen)
     chosen["allow_code"] = allow_code
     place = choose_device(device)
     if tune:
@@ -98,27 +98,16 @@ def bench(
 
 
 def _require_one_purpose(
-    tune: bool,
-    shards: int | None,
-    json_output: Path | None,
-    save: bool,
-    batch_size: int | None,
-    threads: int | None,
-    compile: bool | None,
+    tune: bool, shards: int | None, json_output: Path | None, save: bool, chosen: Mapping[str, Any]
 ) -> None:
     """Raise InputError for options that would be ignored."""
-    given = {
-        "--shards": shards,
-        "--json": json_output,
-        "--save": save or None,
-        "--batch-size": batch_size,
-        "--threads": threads,
-    }
+    given = {"--shards": shards, "--json": json_output, "--save": save or None}
+    given |= {"--batch-size": chosen.get("batch_size"), "--threads": chosen.get("threads")}
     if tune and (ignored := [key for key, value in given.items() if value is not None]):
         raise InputError(f"--tune: does not go with {ignored[0]}; leave it out")
     if shards is not None and (json_output or save):
         raise InputError("--shards: does not go with --json and --save; leave them out")
-    if save and not batch_size is threads is compile is None:
+    if save and chosen.keys() & {"batch_size", "threads", "compile"}:
         raise InputError(
             "--save: keeps the speed of recipes as they are by default; leave batch size, threads and compile out"
         )

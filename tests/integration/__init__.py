@@ -130,11 +130,16 @@ def patchy(device: str, precision: str) -> Patchy:
     return Patchy(fake.describe({"resolution": 32}))
 
 
-def blank(device: str, precision: str) -> Patchy:
+class Blank(fake.FakeGenerator):
+    """Paints one grey."""
+
+    def sample(self, z: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
+        return torch.full((len(z), 32, 32, 3), 128, dtype=torch.uint8)
+
+
+def blank(device: str, precision: str) -> Blank:
     """Factory of a generator whose every image is one flat colour."""
-    generator = Patchy(fake.describe({"resolution": 32}))
-    generator.sample = lambda z, *others: torch.full((len(z), 32, 32, 3), 128, dtype=torch.uint8)  # type: ignore[method-assign]
-    return generator
+    return Blank(fake.describe({"resolution": 32}))
 
 
 class Placed(fake.FakeGenerator):

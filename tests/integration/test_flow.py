@@ -206,9 +206,9 @@ def test_a_block_ends_when_several_shards_in_a_row_fail(block: Callable[..., dic
             raise RuntimeError("device lost")
 
     def session(dataset: Dataset, generator: Any) -> Session:
-        broken = Broken()
+        broken: Any = Broken()
         broken.weights_sha256 = generator.weights_sha256
-        return Session(dataset, "cpu", generator=broken)  # type: ignore[arg-type]
+        return Session(dataset, "cpu", generator=broken)
 
     report = block(session)
     assert [failure["shard"] for failure in report["failed"]] == ["train/000000", "train/000001", "train/000002"]
