@@ -95,12 +95,14 @@ def read_networks(networks: tuple[Value, ...]) -> Legacy:
         if part is not state and part.get("components"):
             raise Damaged(f"its component {prefix} has components")
         variables |= _variables(prefix, part)
-    keywords = {key: value for part in parts.values() for key, value in _keywords(part).items()}
-    return _legacy(variables, keywords)
+    # A component is called with its network's arguments; it states them too, or only where they differ.
+    synthesis, mapping = ({**_keywords(state), **_keywords(parts[name])} for name in ("synthesis/", "mapping/"))
+    return _legacy(variables, synthesis, mapping)
 
 
-def _legacy(variables: dict[str, Variable], keywords: dict[str, Value]) -> Legacy:
+def _legacy(variables: dict[str, Variable], synthesis: dict[str, Value], mapping: dict[str, Value]) -> Legacy:
     for key, only in _ONLY.items():
+        keywords = synthesis if key == "nonlinearity" else mapping
         if key in keywords and keywords[key] is not only and not _equal_text(keywords[key], only):
             raise Unsupported(f"a generator of TensorFlow with another `{key}` than {only}")
     if any("ToRGB_lod" in name for name in variables):
@@ -109,11 +111,11 @@ def _legacy(variables: dict[str, Variable], keywords: dict[str, Value]) -> Legac
     sides = [1 << i for i in range(2, min(resolution, 4096).bit_length())]
     w_dim = _shape(variables, "dlatent_avg", 1)[0]
     embed = _shape(variables, "mapping/LabelEmbed/weight", 2) if "mapping/LabelEmbed/weight" in variables else (0, 0)
-    if not embed[0] and keywords.get("label_size") not in (None, 0):
+    if not embed[0] and mapping.get("label_size") not in (None, 0):
         raise Unsupported("a conditional StyleGAN2 of TensorFlow that has no LabelEmbed")
     first = _shape(variables, "mapping/Dense0/weight", 2)
-    clamp = _number(keywords, "conv_clamp", None)
-    taps = _taps(keywords.get("resample_kernel"))
+    clamp = _number(synthesis, "conv_clamp", None)
+    taps = _taps(synthesis.get("resample_kernel"))
     config = Config(
         z_dim=first[0] - embed[1],
         w_dim=w_dim,
@@ -123,9 +125,9 @@ def _legacy(variables: dict[str, Variable], keywords: dict[str, Value]) -> Legac
         mapping_layers=sum(re.fullmatch(r"mapping/Dense\d+/weight", name) is not None for name in variables),
         mapping_width=first[1],
         embed_width=embed[1],
-        lr_multiplier=_number(keywords, "mapping_lrmul", 0.01) or 0.0,
+        lr_multiplier=_number(mapping, "mapping_lrmul", 0.01) or 0.0,
         channels=tuple(_shape(variables, f"synthesis/{layer_of(side, 'conv1')}/weight", 4)[3] for side in sides),
-        architecture=_architecture(variables, sides, keywords),
+        architecture=_architecture(variables, sides, synthesis),
         use_noise="synthesis/4x4/Conv/noise_strength" in variables,
         conv_clamp=(clamp,) * len(sides),
         filter_size=len(taps),
@@ -181,7 +183,7 @@ def _variables(prefix: str, part: dict[str, Value]) -> dict[str, Variable]:
         raise Damaged("the variables of one of its networks are no list")
     variables: dict[str, Variable] = {}
     for pair in listed:
-        if type(pair) is not tuple or len(pair) != 2 or type(pair[0]) is not str or pair[0] in variables:
+        if type(pair) is not tuple or len(pair) != 2 or type(pair[0]) is not str or prefix + pair[0] in variables:
             raise Damaged("one of its variables is no pair of a name and a value, or there twice")
         value = pair[1].tensor if type(pair[1]) is Array else pair[1]
         if not isinstance(value, Tensor | float):

@@ -143,7 +143,8 @@ class Machine:
 def short_text(value: Value) -> str:
     """The value, if it may be a key of a dict or an element of a set; else raises Unsafe."""
     if type(value) is not str or len(value) > _MAX_KEY:
-        raise Unsafe(f"a key of a dict or an element of a set that is no short text but a {type(value).__name__}")
+        seen = f"text of {len(value)} letters" if type(value) is str else type(value).__name__
+        raise Unsafe(f"a key of a dict, or an element of a set, that is a {seen}")
     return value
 
 
