@@ -18,7 +18,7 @@ from gansynth.generators.stylegan2.refusals import Damaged, Unsafe
 
 FloatArray = npt.NDArray[np.float32]
 _MAX_DIMENSIONS = 8
-_MAX_BYTES = 192 << 20  # of one tensor in the file; the largest of a snapshot of 1024 pixels has 9 MiB
+_MAX_BYTES = 192 << 20  # of one tensor, in the file and in memory; the largest of a snapshot of 1024 pixels has 9 MiB
 _BFLOAT16 = "bf2"  # numpy has no such kind
 
 
@@ -69,7 +69,7 @@ class Tensor:
         count = math.prod(self.shape)
         if not self.kind.is_float:
             raise Damaged(f"{name} holds whole numbers where weights are needed")
-        if count * self.kind.itemsize > _MAX_BYTES:
+        if count * max(self.kind.itemsize, 4) > _MAX_BYTES:
             raise Damaged(f"{name} is larger than {_MAX_BYTES >> 20} MiB")
         order = sorted(range(len(self.shape)), key=lambda i: (-self.strides[i], -self.shape[i]))
         permuted = tuple(self.shape[i] for i in order)
@@ -111,7 +111,9 @@ def contiguous(shape: tuple[int, ...], column_major: bool = False) -> tuple[int,
 def _floats(data: npt.NDArray[np.uint8], kind: Kind, name: str) -> FloatArray:
     """Bytes as float32, bit for bit the same numbers; overwrites nothing."""
     if kind.code == _BFLOAT16:
-        return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        wide = data.view("<u2").astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     stored = data.view("<" + kind.code)
     with np.errstate(all="ignore"):
         values = stored.astype(np.float32, copy=False)
