@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from gansynth.generators.stylegan2.tensors import FloatArray
 from gansynth.generators.stylegan2.vocabulary import Network, of_snapshots
 
 MAX_FILE = 8 << 30  # bytes; a snapshot of 1024 pixels has about 360 MB
+_MISTAKES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, struct.error)
 Framework = Literal["pytorch", "tensorflow"]
 
 
@@ -66,8 +68,10 @@ def read(path: Path) -> Snapshot:
         raise _damaged(path, refusal) from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, RecursionError) as error:
-        # Nothing is known to get here. The cause stays for whoever looks into it; the file is refused all the same.
+    except MemoryError:
+        raise WeightsError(f"{path}: needs more memory than there is; read it on a larger machine") from None
+    except _MISTAKES as error:
+        # No file is known to get here. The cause stays for whoever looks into it; the file is refused all the same.
         raise _damaged(path, error) from error
 
 
