@@ -506,6 +506,7 @@ _add(
     tf_variable_text=_tf(lambda state: state["variables"].append(("a", "text"))),
     tf_variable_list=_tf(lambda state: state["variables"].append(("a", [[1.0]]))),
     tf_variable_twice=_tf(lambda state: state["variables"].append(("lod", 0.0))),
+    tf_variable_shadows=_tf(lambda state: state["variables"].append(("mapping/Dense0/bias", array(np.ones(7))))),
     tf_variable_unknown=_tf(lambda state: state["variables"].append(("extra", 0.0))),
     tf_variable_empty_array=_tf(
         lambda state: state["variables"].append(("a", dataclasses.replace(array(_ONES), state=None)))

@@ -346,6 +346,12 @@ def test_a_configuration_survives_json(name: str) -> None:
     assert Config.from_json(content) == config
 
 
+def test_whole_numbers_in_json_make_no_other_configuration() -> None:
+    content = {**SMALL.to_json(), "conv_clamp": 256, "lr_multiplier": 1}
+    found = Config.from_json(content)
+    assert json.dumps(found.to_json()) == json.dumps(replace(SMALL, lr_multiplier=1.0).to_json())
+
+
 def test_a_bound_that_all_blocks_share_is_one_number() -> None:
     assert SMALL.to_json()["conv_clamp"] == 256.0
     assert TINY.to_json()["conv_clamp"] is None

@@ -79,6 +79,9 @@ class Config:
             raise WeightsError("`mapping_width` differs from `w_dim`, but there is only one layer")
         self._check_blocks()
         self._check_choices()
+        # Whole numbers become floats, so that equal configurations are equal as JSON, which identities are made of.
+        object.__setattr__(self, "lr_multiplier", float(self.lr_multiplier))
+        object.__setattr__(self, "conv_clamp", tuple(None if c is None else float(c) for c in self.conv_clamp))
         if (parameters := sum(map(math.prod, expected_shapes(self).values()))) > MAX_PARAMETERS:
             raise WeightsError(f"it describes {parameters} parameters; more than {MAX_PARAMETERS} are not supported")
 

@@ -94,7 +94,10 @@ def read_networks(networks: tuple[Value, ...]) -> Legacy:
     for prefix, part in parts.items():
         if part is not state and part.get("components"):
             raise Damaged(f"its component {prefix} has components")
-        variables |= _variables(prefix, part)
+        found = _variables(prefix, part)
+        if both := sorted(variables.keys() & found.keys()):
+            raise Damaged(f"it has the variable {quoted(both[0])} twice")
+        variables |= found
     # A component is called with its network's arguments; it states them too, or only where they differ.
     synthesis, mapping = ({**_keywords(state), **_keywords(parts[name])} for name in ("synthesis/", "mapping/"))
     return _legacy(variables, synthesis, mapping)
