@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansynth.errors import RecipeError, WeightsError
 from gansynth.generators import biggan_folder, fake, weights
+from gansynth.generators.stylegan2 import family as stylegan2
 from gansynth.info import GeneratorInfo
 from gansynth.resolve import ResolvedRecipe
 
@@ -47,6 +48,8 @@ def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, all
             f"generator: saw {name_or_path!r}, which is neither a known name nor an existing path; "
             f"known are {', '.join(['fake', *weights.KNOWN])}"
         )
+    if stylegan2.is_stylegan2(path):
+        return stylegan2.describe(path, options)
     return biggan_folder.describe(path, options=options)
 
 
@@ -78,6 +81,8 @@ def load_generator(
     info = describe(name_or_path, options)
     if info.family == "fake":
         return fake.FakeGenerator(info)
+    if info.family == "stylegan2":
+        return stylegan2.load(info, _path_of(name_or_path), device, precision)
     from gansynth.generators import biggan  # imports torch
 
     return biggan.load(info, _path_of(name_or_path), device, precision, compile)

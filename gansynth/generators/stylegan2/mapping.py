@@ -23,6 +23,7 @@ class MappingNetwork(nn.Module):
     """
 
     w_avg: torch.Tensor
+    embed: torch.Tensor
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], layers: int, rate: float) -> None:
         super().__init__()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gansynth.errors import WeightsError
 from gansynth.generators.stylegan2.config import Config
@@ -21,6 +22,20 @@ from gansynth.generators.stylegan2.vocabulary import Network, of_snapshots
 MAX_FILE = 8 << 30  # bytes; a snapshot of 1024 pixels has about 360 MB
 _MISTAKES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, struct.error)
 Framework = Literal["pytorch", "tensorflow"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a snapshot tells without its tensors being read.
+
+    Args:
+        config: what its generator looks like.
+        framework: that wrote the file.
+    """
+
+    config: Config
+    framework: Framework
 
 
 @dataclass(frozen=True)
@@ -50,11 +65,21 @@ def read(path: Path) -> Snapshot:
         Damaged: cut short, altered, or no snapshot.
         WeightsError: no such file, or one that cannot be read. The three above are kinds of it.
     """
+    return _guarded(path, _snapshot)
+
+
+def describe_snapshot(path: Path) -> Description:
+    """As `read`, but leaves the tensors in the file."""
+    return _guarded(path, _description)
+
+
+def _guarded(path: Path, act: Callable[[Value, Source], T]) -> T:
+    """Read a file; whatever goes wrong becomes one kind of error that names it."""
     try:
         if not path.is_file():
             raise WeightsError(f"{path}: there is no such file; name a StyleGAN2 snapshot (.pkl)")
         with path.open("rb") as file:
-            return _read(Source(file, path.stat().st_size))
+            return _read(Source(file, path.stat().st_size), act)
     except Unsafe as refusal:
         raise Unsafe(
             f"{path}: contains instructions that no StyleGAN2 snapshot has: {refusal}; nothing was executed; "
@@ -80,7 +105,7 @@ def _damaged(path: Path, reason: Exception) -> Damaged:
     return Damaged(f"{path}: is damaged or no StyleGAN2 snapshot: {shown}; fetch or copy the file again")
 
 
-def _read(source: Source) -> Snapshot:
+def _read(source: Source, act: Callable[[Value, Source], T]) -> T:
     if source.size > MAX_FILE:
         raise Damaged(f"it has {source.size} bytes, more than {MAX_FILE} bytes")
     _check_format(source)
@@ -90,7 +115,7 @@ def _read(source: Source) -> Snapshot:
     if cursor.position != cursor.end:
         raise Unsafe(f"{cursor.end - cursor.position} bytes behind its end")
     try:
-        return _of_content(content, source)
+        return act(content, source)
     except Refusal:
         raise
     except WeightsError as error:  # of a configuration, which knows of no file
@@ -105,14 +130,23 @@ def _check_format(source: Source) -> None:
         raise Damaged("it is empty")
 
 
-def _of_content(content: Value, source: Source) -> Snapshot:
-    """The snapshot of what the pickle contains: a dict of PyTorch modules or a tuple of TensorFlow networks."""
+def _snapshot(content: Value, source: Source) -> Snapshot:
+    description, tensors = _generator(content)
+    return Snapshot(description.config, tensors(source), description.framework)
+
+
+def _description(content: Value, source: Source) -> Description:
+    return _generator(content)[0]
+
+
+def _generator(content: Value) -> tuple[Description, Callable[[Source], dict[str, FloatArray]]]:
+    """The generator in what the pickle contains: a dict of PyTorch modules or a tuple of TensorFlow networks."""
     if type(content) is tuple and len(content) == 3 and all(type(network) is Network for network in content):
         legacy = read_networks(content)
-        return Snapshot(legacy.config, legacy.read(source), "tensorflow")
+        return Description(legacy.config, "tensorflow"), legacy.read
     if not isinstance(content, dict):
         raise Damaged(f"it holds a {type(content).__name__}, neither a dict nor three networks")
     if content.get("G_ema") is None:
         raise Damaged("it has no G_ema, the averaged generator")
     config, tensors = read_generator(content["G_ema"])
-    return Snapshot(config, {name: tensor.read(source, name) for name, tensor in tensors.items()}, "pytorch")
+    return Description(config, "pytorch"), lambda source: {n: tensor.read(source, n) for n, tensor in tensors.items()}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -225,6 +226,8 @@ class Block(nn.Module):
         last: whether this is the highest resolution.
     """
 
+    skip: torch.Tensor
+
     def __init__(self, tensors: Tensors, architecture: str, clamp: float | None, last: bool) -> None:
         super().__init__()
         residual = architecture == "resnet" and "skip.weight" in tensors
@@ -350,7 +353,7 @@ class Synthesis(nn.Module):
         noises: Sequence[torch.Tensor] | None,
     ) -> torch.Tensor:
         for number in range(first, len(self.blocks)):
-            block, side = self.blocks[number], self.sides[number]
+            block, side = cast(Block, self.blocks[number]), self.sides[number]
             start = max(0, 2 * number - 1)
             styles = w[:, start : start + (2 if number == 0 else 3)]
             mine = [None, None] if noises is None else list(noises[start : start + (1 if number == 0 else 2)])

@@ -1,0 +1,294 @@
+"""StyleGAN2's networks against a straight, slow rendering of the published formulas, and the family in the pipeline."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import convolve2d, correlate2d
+from stylegan2_files import SMALL, dumps, random_tensors, snapshot
+
+import gansynth
+from gansynth.errors import RecipeError, RenderError, WeightsError
+from gansynth.generators import describe
+from gansynth.generators.stylegan2 import Config, synthesis
+
+Arrays = dict[str, np.ndarray]
+CONFIGS = {
+    "skip": SMALL,
+    "orig": replace(SMALL, architecture="orig", filter_size=3, conv_clamp=(0.7, 0.7, 0.7)),
+    "resnet": replace(SMALL, architecture="resnet", conv_clamp=(1.5, 1.5, 1.5)),
+    "grey": replace(SMALL, img_channels=1, use_noise=False, conv_clamp=(None, None, None)),
+    "conditional": replace(SMALL, c_dim=4, embed_width=5, mapping_layers=2),
+}
+
+
+# The formulas, one sample and one pixel plane at a time
+
+
+def normalised(v: np.ndarray) -> np.ndarray:
+    return v / np.sqrt((v**2).mean() + 1e-8)
+
+
+def dense(v: np.ndarray, tensors: Arrays, name: str, rate: float = 1.0) -> np.ndarray:
+    weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+    return weight @ v * rate / math.sqrt(len(v)) + rate * bias
+
+
+def leaky(v: np.ndarray) -> np.ndarray:
+    return np.where(v < 0, 0.2 * v, v)
+
+
+def style(config: Config, tensors: Arrays, z: np.ndarray, label: int) -> np.ndarray:
+    x = normalised(z.astype(np.float64))
+    if config.c_dim:
+        x = np.concatenate([x, normalised(dense(np.eye(config.c_dim)[label], tensors, "mapping.embed"))])
+    for i in range(config.mapping_layers):
+        x = math.sqrt(2) * leaky(dense(x, tensors, f"mapping.fc{i}", config.lr_multiplier))
+    return x
+
+
+def filtered(plane: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    return convolve2d(plane, 4 * taps, "valid")
+
+
+def zeros_between(plane: np.ndarray) -> np.ndarray:
+    spread = np.zeros((2 * len(plane), 2 * len(plane)))
+    spread[::2, ::2] = plane
+    return spread
+
+
+def doubled(plane: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    n = len(taps)
+    return filtered(np.pad(zeros_between(plane), ((n + 1) // 2, (n - 2) // 2)), taps)
+
+
+def convolved(x: np.ndarray, weight: np.ndarray, taps: np.ndarray | None) -> np.ndarray:
+    """[out, h, w]; with taps at twice the resolution."""
+    planes = []
+    for kernels in weight:
+        if taps is None:
+            planes.append(sum(correlate2d(p, k, "same") for p, k in zip(x, kernels, strict=True)))
+            continue
+        # The transposed convolution: each pixel lays the kernel down at twice its place.
+        side, n = 2 * x.shape[1] + 1, len(taps)
+        y = np.zeros((side, side))
+        for plane, kernel in zip(x, kernels, strict=True):
+            y += convolve2d(zeros_between(plane)[:-1, :-1], kernel, "full")
+        before, after = 1 + (n + 1) // 2 - 2, 1 + (n - 2) // 2 - 1
+        planes.append(filtered(np.pad(y, (before, after)), taps))
+    return np.stack(planes)
+
+
+def layer(
+    config: Config, tensors: Arrays, name: str, x: np.ndarray, w: np.ndarray, clamp: float | None, up: bool, gain: float
+) -> np.ndarray:
+    scale = dense(w, tensors, f"{name}.affine")
+    weight = tensors[f"{name}.weight"] * scale[:, None, None]
+    weight = weight / np.sqrt((weight**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
+    y = convolved(x, weight, tensors[f"{name}.resample_filter"] if up else None)
+    if config.use_noise:
+        y = y + tensors[f"{name}.noise_strength"] * tensors[f"{name}.noise_const"]
+    y = math.sqrt(2) * gain * leaky(y + tensors[f"{name}.bias"][:, None, None])
+    return y if clamp is None else np.clip(y, -clamp * gain, clamp * gain)
+
+
+def rendered(config: Config, tensors: Arrays, ws: np.ndarray) -> np.ndarray:
+    """[channels, h, w] from the w of each layer."""
+    image: np.ndarray | None = None
+    x = tensors["synthesis.b4.const"].astype(np.float64)
+    for number, side in enumerate(config.resolutions):
+        block, clamp = f"synthesis.b{side}", config.conv_clamp[number]
+        taps, at = tensors[f"{block}.resample_filter"], max(0, 2 * number - 1)
+        before, residual = x, config.architecture == "resnet" and number > 0
+        if number > 0:
+            x = layer(config, tensors, f"{block}.conv0", x, ws[at], clamp, True, 1.0)
+            at += 1
+        gain = math.sqrt(0.5) if residual else 1.0
+        x = layer(config, tensors, f"{block}.conv1", x, ws[at], clamp, False, gain)
+        if residual:
+            weight = tensors[f"{block}.skip.weight"][:, :, 0, 0] / math.sqrt(len(before))
+            skip_taps = tensors[f"{block}.skip.resample_filter"]
+            x = x + math.sqrt(0.5) * np.stack([doubled(p, skip_taps) for p in np.tensordot(weight, before, 1)])
+        if image is not None:
+            image = np.stack([doubled(plane, taps) for plane in image])
+        if config.architecture == "skip" or side == config.resolution:
+            name = f"{block}.torgb"
+            scale = dense(ws[at + 1], tensors, f"{name}.affine") / math.sqrt(len(x))
+            rgb = np.tensordot(tensors[f"{name}.weight"][:, :, 0, 0] * scale, x, 1)
+            rgb = rgb + tensors[f"{name}.bias"][:, None, None]
+            rgb = rgb if clamp is None else np.clip(rgb, -clamp, clamp)
+            image = rgb if image is None else image + rgb
+    assert image is not None
+    return image
+
+
+def files(config: Config, folder: Path) -> Path:
+    path = folder / "network.pkl"
+    path.write_bytes(dumps(snapshot(config)))
+    return path
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
+def config(request: pytest.FixtureRequest) -> Config:
+    found: Config = request.param
+    return found
+
+
+def latents(config: Config, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    z = np.concatenate([np.random.RandomState(seed).randn(1, config.z_dim) for seed in range(count)])
+    return torch.from_numpy(z.astype(np.float32)), torch.arange(count) % max(1, config.c_dim)
+
+
+def test_styles_are_those_of_the_formulas(config: Config, tmp_path: Path) -> None:
+    generator: Any = gansynth.load_generator(str(files(config, tmp_path)))
+    z, classes = latents(config, 3)
+    expected = [style(config, random_tensors(config), z[i].numpy(), int(classes[i])) for i in range(3)]
+    assert np.allclose(generator.styles(z, classes).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("strips", [None, 1, 200], ids=["batch", "rows", "strips"])
+def test_images_are_those_of_the_formulas(
+    config: Config, strips: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if strips is not None:
+        monkeypatch.setattr(synthesis, "_LARGE", 8 * 8)
+        monkeypatch.setattr(synthesis, "_STRIP", strips)
+    generator: Any = gansynth.load_generator(str(files(config, tmp_path)))
+    # A different style for every layer, so that a wrong index shows.
+    ws = np.random.default_rng(1).normal(size=(2, config.num_ws, config.w_dim)).astype(np.float32)
+    tensors = random_tensors(config)
+    expected = np.stack([rendered(config, tensors, w) for w in ws])
+    found = generator.forward(torch.from_numpy(ws)).numpy()
+    assert np.abs(expected).std() > 0.01
+    assert np.allclose(found, expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
+def test_bytes_are_those_of_the_reference_tools(tmp_path: Path) -> None:
+    generator: Any = gansynth.load_generator(str(files(SMALL, tmp_path)))
+    z, classes = latents(SMALL, 2)
+    w = generator.styles(z, classes)
+    images = generator.forward(w[:, None].expand(-1, SMALL.num_ws, -1)).numpy()
+    expected = np.clip(127.5 * images + 128, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    found = generator.sample(z, classes, torch.ones(2)).numpy()
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert (found != expected).mean() < 1e-3
+
+
+def test_greyscale_networks_give_grey_pixels(tmp_path: Path) -> None:
+    generator = gansynth.load_generator(str(files(CONFIGS["grey"], tmp_path)))
+    images = generator.sample(*latents(CONFIGS["grey"], 2), torch.ones(2))
+    assert images.shape == (2, 16, 16, 3)
+    assert (images == images[..., :1]).all()
+
+
+# Truncation
+
+
+def sampled(path: Path, psi: list[float], seeds: list[int] | None = None, **options: Any) -> torch.Tensor:
+    generator = gansynth.load_generator(str(path), options=options)
+    z, classes = latents(SMALL, 1)
+    count = len(psi)
+    numbers = None if seeds is None else torch.tensor(seeds)
+    return generator.sample(z.expand(count, -1), classes.expand(count), torch.tensor(psi), numbers)
+
+
+def test_each_sample_has_its_own_psi(tmp_path: Path) -> None:
+    path = files(SMALL, tmp_path)
+    together = sampled(path, [1.0, 0.7, 0.0])
+    apart = torch.cat([sampled(path, [psi]) for psi in (1.0, 0.7, 0.0)])
+    assert (together.int() - apart.int()).abs().max() <= 1
+    assert (together[0] != together[2]).any()
+
+
+def test_the_cutoff_leaves_later_layers_alone(tmp_path: Path) -> None:
+    path = files(SMALL, tmp_path)
+    assert (sampled(path, [0.5], truncation_cutoff=0) == sampled(path, [1.0])).all()
+    assert (sampled(path, [0.5], truncation_cutoff=SMALL.num_ws) == sampled(path, [0.5])).all()
+    assert (sampled(path, [0.5], truncation_cutoff=2) != sampled(path, [0.5])).any()
+
+
+def test_a_class_is_truncated_towards_its_own_centre(tmp_path: Path) -> None:
+    config = CONFIGS["conditional"]
+    path = str(files(config, tmp_path))
+    to_all, to_class = (gansynth.load_generator(path, options={"truncation_center": c}) for c in ("global", "class"))
+    z, _ = latents(config, 2)
+    classes = torch.tensor([0, 3])
+    at_zero = to_class.sample(z, classes, torch.zeros(2))
+    assert (at_zero[0] != at_zero[1]).any()
+    assert (to_all.sample(z, classes, torch.zeros(2))[0] == to_all.sample(z, classes, torch.zeros(2))[1]).all()
+    assert (to_class.sample(z, classes, torch.ones(2)) == to_all.sample(z, classes, torch.ones(2))).all()
+
+
+# Noise
+
+
+def test_random_noise_belongs_to_the_seed_and_not_to_the_place_in_the_batch(tmp_path: Path) -> None:
+    path = files(SMALL, tmp_path)
+    a = sampled(path, [1.0, 1.0, 1.0], [5, 6, 5], noise_mode="random")
+    assert (a[0].int() - a[2].int()).abs().max() <= 1
+    assert (a[0] != a[1]).any()
+    assert (sampled(path, [1.0, 1.0, 1.0], [5, 6, 5], noise_mode="random") == a).all()
+    with pytest.raises(RenderError, match="seeds"):
+        sampled(path, [1.0], noise_mode="random")
+
+
+def test_without_noise_is_as_if_its_strength_were_zero(tmp_path: Path) -> None:
+    quiet = {n: np.zeros_like(t) if n.endswith("noise_strength") else t for n, t in random_tensors(SMALL).items()}
+    generator: Any = gansynth.load_generator(str(files(SMALL, tmp_path)), options={"noise_mode": "none"})
+    ws = np.random.default_rng(1).normal(size=(1, SMALL.num_ws, SMALL.w_dim)).astype(np.float32)
+    expected = rendered(SMALL, quiet, ws[0])
+    assert np.allclose(generator.forward(torch.from_numpy(ws))[0].numpy(), expected, atol=1e-4)
+
+
+# In the pipeline
+
+
+def test_a_snapshot_is_a_generator_like_any_other(tmp_path: Path) -> None:
+    config = CONFIGS["conditional"]
+    (tmp_path / "gansynth.json").write_text(json.dumps({"labels": ["ant", "bee", "cat", "dog"], "licence": "mine"}))
+    info = describe(str(files(config, tmp_path)))
+    assert (info.family, info.resolution, info.num_classes, info.z_dim) == ("stylegan2", 16, 4, config.z_dim)
+    assert info.latents[0] == "numpy_normal"
+    recipe = gansynth.Recipe(
+        name="bees",
+        generator=str(tmp_path / "network.pkl"),
+        classes=["bee", "dog"],
+        truncation=[0.5, 1, -0.3],
+        seeds="0-9",
+        output=str(tmp_path / "out"),
+    )
+    summary = gansynth.generate(recipe, device="cpu")
+    assert summary.samples == 60
+    assert summary.finished
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"noise_mod": "const"}, "noise_mod"),
+        ({"noise_mode": "loud"}, "const or none or random"),
+        ({"truncation_cutoff": 99}, "from 0 to 6"),
+        ({"truncation_cutoff": True}, "truncation_cutoff"),
+        ({"truncation_center": "class"}, "has no classes"),
+        ({"noise_mode": ["const"]}, "noise_mode"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=said):
+        describe(str(files(SMALL, tmp_path)), options)
+
+
+def test_nvidias_licence_is_named_where_no_other_is(tmp_path: Path) -> None:
+    assert "non-commercial" in describe(str(files(SMALL, tmp_path))).licence
+
+
+def test_a_network_of_other_channels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="4 channels"):
+        describe(str(files(replace(SMALL, img_channels=4), tmp_path)))
