@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -15,6 +16,7 @@ from scipy.signal import convolve2d, correlate2d
 from stylegan2_files import SMALL, dumps, random_tensors, snapshot
 
 import gansynth
+from gansynth.cli import run
 from gansynth.errors import RecipeError, RenderError, WeightsError
 from gansynth.generators import describe
 from gansynth.generators.stylegan2 import Config, synthesis
@@ -292,3 +294,48 @@ def test_nvidias_licence_is_named_where_no_other_is(tmp_path: Path) -> None:
 def test_a_network_of_other_channels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="4 channels"):
         describe(str(files(replace(SMALL, img_channels=4), tmp_path)))
+
+
+# Converting
+
+
+def test_a_converted_folder_is_the_same_generator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = CONFIGS["conditional"]
+    path, folder = files(config, tmp_path), tmp_path / "models" / "mine"
+    assert run(["models", "convert", str(path), str(folder), "--licence", "CC0"]) == 0
+    assert capsys.readouterr().out.strip() == str(folder)
+    before, after = gansynth.load_generator(str(path)), gansynth.load_generator(str(folder))
+    assert before.weights_sha256 == after.weights_sha256
+    z, classes = latents(config, 3)
+    psi = torch.tensor([0.5, 0.7, 1.0])
+    assert (before.sample(z, classes, psi) == after.sample(z, classes, psi)).all()
+    assert describe(str(folder)).licence == "CC0"
+    about = json.loads((folder / "gansynth.json").read_text())
+    assert about["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "gansynth.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("what", ["damaged", "absent", "taken"])
+def test_what_cannot_be_converted_leaves_nothing(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, folder = files(SMALL, tmp_path), tmp_path / "out"
+    if what == "damaged":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif what == "absent":
+        path.unlink()
+    else:
+        folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["models", "convert", str(path), str(folder)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_converted_folder_with_other_weights_is_refused(tmp_path: Path) -> None:
+    a, b = (tmp_path / name for name in "ab")
+    for folder, config in ((a, SMALL), (b, CONFIGS["resnet"])):
+        path = tmp_path / "network.pkl"
+        path.write_bytes(dumps(snapshot(config)))
+        assert run(["models", "convert", str(path), str(folder)]) == 0
+    (a / "model.safetensors").write_bytes((b / "model.safetensors").read_bytes())
+    with pytest.raises(WeightsError, match=r"pair each file with its own config\.json"):
+        gansynth.load_generator(str(a))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -60,6 +61,27 @@ def pull(name: str, /, *, url: str | None = None) -> int:
 
         folder = fetch(name, url, on_bytes, lambda text: print(f"gansynth: warning: {text}", file=sys.stderr))
     print(folder)
+    return 0
+
+
+@app.command
+def convert(snapshot: Path, output: Path, /, *, licence: str | None = None) -> int:
+    """Convert a StyleGAN2 snapshot (.pkl) to a folder of safetensors and JSON that recipes take in its place.
+
+    For example:
+
+        gansynth models convert ffhq.pkl models/ffhq
+
+    The pickle is read as data: nothing in it is run. Its discriminator and training settings are left out.
+
+    Args:
+        snapshot: a pickle of stylegan2-ada-pytorch, of StyleGAN2 in stylegan3's repository, or of TensorFlow's StyleGAN2.
+        output: the folder to make.
+        licence: of the weights, if you know it; kept with them and shown in dataset cards.
+    """
+    from gansynth.generators.stylegan2.convert import convert as convert_snapshot
+
+    print(convert_snapshot(snapshot, output, licence))
     return 0
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gansynth.generators.stylegan2.generator import StyleGAN2Generator
 
 SUFFIX = ".pkl"
-_ABOUT = "gansynth.json"
+ABOUT = "gansynth.json"
 _OPTIONS: dict[str, Any] = {"noise_mode": "const", "truncation_cutoff": None, "truncation_center": "global"}
 _CHOICES = {"noise_mode": ("const", "none", "random"), "truncation_center": ("global", "class")}
 LICENCE = (
@@ -55,7 +55,7 @@ def describe(path: Path, options: Mapping[str, Any]) -> GeneratorInfo:
             f"{path}: renders {config.img_channels} channels; only colour and greyscale images are supported"
         )
     folder = path if path.is_dir() else path.parent
-    about = weights.read_json(folder / _ABOUT) if (folder / _ABOUT).exists() else {}
+    about = weights.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
     return GeneratorInfo(
         name=str(path.resolve()),
         family=FAMILY,
@@ -129,5 +129,5 @@ def _labels(count: int, about: Mapping[str, Any], path: Path) -> LabelSet:
     if names is None:
         return numbered_classes(count)
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-        raise WeightsError(f"{path}: labels in {_ABOUT} must be a list of {count} names; correct it")
+        raise WeightsError(f"{path}: labels in {ABOUT} must be a list of {count} names; correct it")
     return named_classes(names)

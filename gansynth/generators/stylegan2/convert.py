@@ -1,0 +1,65 @@
+"""A snapshot pickle -> a folder of safetensors and JSON, so that later runs never touch the pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+
+from gansynth.errors import OutputError, WeightsError
+from gansynth.generators import weights
+from gansynth.generators.stylegan2.family import ABOUT, LICENCE, ORIGIN
+from gansynth.generators.stylegan2.snapshot import read
+
+
+def convert(source: Path, folder: Path, licence: str | None = None) -> Path:
+    """Convert a snapshot; its images stay the same, bit for bit, and so does the identity of its weights.
+
+    Args:
+        source: a .pkl file.
+        folder: to be made; it appears as a whole or not at all.
+        licence: of the weights, where it is known.
+
+    Returns:
+        the folder, with model.safetensors, config.json and gansynth.json (licence, origin, sha256 of the source).
+
+    Raises:
+        WeightsError: the snapshot is refused or damaged.
+        OutputError: the folder exists or cannot be made.
+    """
+    from safetensors.numpy import save_file
+
+    if folder.exists():
+        raise OutputError(f"{folder}: exists already; choose another folder, or remove it")
+    snapshot = read(source)
+    about = {
+        "licence": licence or LICENCE,
+        "origin": f"{ORIGIN} ({snapshot.framework}), converted from {source.name}",
+        "source_sha256": _sha256(source),
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            save_file(snapshot.tensors, temporary / weights.WEIGHTS_NAMES[0])
+            (temporary / weights.CONFIG_NAME).write_text(json.dumps(snapshot.config.to_json(), indent=1) + "\n")
+            (temporary / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+            temporary.chmod(0o755)  # mkdtemp keeps others out
+            temporary.rename(folder)
+        finally:
+            with suppress(OSError):
+                shutil.rmtree(temporary)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); choose another place") from None
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
