@@ -65,7 +65,7 @@ No latent is in two splits: a split is chosen by the seed alone.
 
 {_class_table(record, receipts)}
 {_truncation_table(receipts)}
-## Reading it
+{_terms(info.terms)}## Reading it
 
 Each sample of the tars has four members: the image, `.cls` (the label), `.txt` (a caption) and `.json` (sample_id, seed,
 truncation, class). Latent vectors and everything else are in the Parquet file beside each tar.
@@ -90,6 +90,10 @@ All images are synthetic. They inherit the biases and the faults of the generato
 labels say what the generator was asked for, not what a person sees.
 """
     return (_front_matter(list(splits)) + body).encode()
+
+
+def _terms(terms: Sequence[str]) -> str:
+    return "\n".join(["## Licence of the weights", "", *(f"- {term}" for term in terms), "", ""]) if terms else ""
 
 
 def _front_matter(splits: Sequence[str]) -> str:

@@ -66,6 +66,7 @@ class Commit:
         self._file = self._stack.enter_context(self._path.open("wb"))
         self._tar = TarWriter(self._file)
         self._rows: list[dict[str, Any]] = []
+        self._styles: list[npt.NDArray[np.float32]] = []
         self._sample_id = self._recipe.sample_ids()
         self._classes: Counter[str] = Counter()
         self._truncations: Counter[str] = Counter()
@@ -73,6 +74,11 @@ class Commit:
     def close(self) -> None:
         """Remove what was not published."""
         self._stack.close()
+
+    def add_styles(self, w: npt.NDArray[np.float32] | None) -> None:
+        """Keep the styles of the next rows, float32 [n, w_dim], for families that have them."""
+        if w is not None:
+            self._styles.append(w)
 
     def add(self, images: list[Encoded]) -> int:
         """Write the next rows; returns how many."""
@@ -139,7 +145,8 @@ class Commit:
         tar = FileRecord(sha256=self._tar.finish(), bytes=self._tar.size)
         self._file.close()
         clock = time.perf_counter()
-        table = manifest.encode(self._rows, self._z, self._metadata())
+        w = np.concatenate(self._styles) if self._styles else None
+        table = manifest.encode(self._rows, self._z, self._metadata(), w)
         self.seconds["manifest"] = time.perf_counter() - clock
         clock = time.perf_counter()
         self._store.publish_file(self._path, f"{shard.stem}.tar")
@@ -185,6 +192,7 @@ class Commit:
             rejected=shard.size - samples,
             tar=tar,
             manifest=table,
+            licence=self._recipe.info.licence,
             classes=dict(sorted(self._classes.items())),
             truncations=dict(sorted(self._truncations.items())),
             seconds={"wall": round(wall, 4), **{k: round(v, 4) for k, v in stages.items()}},

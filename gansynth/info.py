@@ -35,6 +35,8 @@ class GeneratorInfo:
         options: generator_options with every default filled in.
         weights_sha256: identity of the weights; None when only loading them can tell.
         licence, origin: of the weights, for receipts and the dataset card.
+        terms: further facts about that licence that a user should know, a sentence each.
+        w_dim: length of the style w, for StyleGAN; 0 for families that have none.
     """
 
     name: str
@@ -49,6 +51,8 @@ class GeneratorInfo:
     weights_sha256: str | None = None
     licence: str = "unknown"
     origin: str = "unknown"
+    terms: tuple[str, ...] = ()
+    w_dim: int = 0
 
     def check_truncation(self, value: float) -> None:
         """Raise RecipeError if this generator has no such truncation."""

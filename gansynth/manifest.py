@@ -7,22 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gansynth.errors import StoreDamaged
 
 FORMAT_VERSION = 1
+Floats = npt.NDArray[np.float32]
 
 
-def schema(z_dim: int, w_shape: tuple[int, int] | None = None) -> pa.Schema:
+def schema(z_dim: int, w_dim: int = 0) -> pa.Schema:
     """Columns of a manifest.
 
     Args:
         z_dim: length of z.
-        w_shape: StyleGAN only: (number of layers, w_dim) of the styles before truncation.
+        w_dim: length of the style w, for families that have one (StyleGAN). It is w before truncation, which is the same
+            for every layer.
     """
-    w = [] if w_shape is None else [pa.field("w", pa.list_(pa.list_(pa.float32(), w_shape[1]), w_shape[0]))]
+    w = [pa.field("w", pa.list_(pa.float32(), w_dim), nullable=False)] if w_dim else []
     return pa.schema(
         [
             pa.field("key", pa.string(), nullable=False),
@@ -52,21 +55,24 @@ def schema(z_dim: int, w_shape: tuple[int, int] | None = None) -> pa.Schema:
     )
 
 
-def encode(rows: Sequence[Mapping[str, Any]], z: np.ndarray[Any, Any], metadata: Mapping[str, str]) -> bytes:
+def encode(rows: Sequence[Mapping[str, Any]], z: Floats, metadata: Mapping[str, str], w: Floats | None = None) -> bytes:
     """A Parquet file of the rows.
 
     Args:
-        rows: a mapping from column to value for each row, without z.
+        rows: a mapping from column to value for each row, without z and w.
         z: latents, float32 [n, z_dim].
         metadata: key-value metadata of the file.
+        w: styles before truncation, float32 [n, w_dim], of families that have them.
 
     Returns:
         the same bytes for the same input and pyarrow version.
     """
-    columns = schema(z.shape[1])
-    latents = pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
+    vectors = {"z": z} if w is None else {"z": z, "w": w}
+    columns = schema(*(values.shape[1] for values in vectors.values()))
     arrays = [
-        latents if field.name == "z" else pa.array([row.get(field.name) for row in rows], field.type)
+        _vectors(vectors[field.name])
+        if field.name in vectors
+        else pa.array([row.get(field.name) for row in rows], field.type)
         for field in columns
     ]
     table = pa.Table.from_arrays(arrays, schema=columns.with_metadata(dict(metadata)))
@@ -74,6 +80,10 @@ def encode(rows: Sequence[Mapping[str, Any]], z: np.ndarray[Any, Any], metadata:
     text = [field.name for field in columns if pa.types.is_string(field.type)]
     pq.write_table(table, buffer, compression="zstd", use_dictionary=text, store_schema=True)
     return buffer.getvalue()
+
+
+def _vectors(values: Floats) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
 def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:

@@ -29,6 +29,7 @@ class Receipt(BaseModel):
         split, shard, part: which shard.
         rows: rows of the manifest; samples: members in the tar; rejected: rows without a member.
         tar, manifest: the two files.
+        licence: of the generator's weights.
         classes, truncations: samples by class index ("" for unconditional) and by truncation (its repr).
         seconds: wall time, and time by stage (encode: summed over threads).
         images_per_second: rows by wall time.
@@ -48,6 +49,7 @@ class Receipt(BaseModel):
     rejected: int
     tar: FileRecord
     manifest: FileRecord
+    licence: str
     classes: dict[str, int]
     truncations: dict[str, int]
     seconds: dict[str, float]

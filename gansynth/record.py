@@ -62,6 +62,8 @@ class Record:
                 "truncation_rule": info.truncation_rule,
                 "licence": info.licence,
                 "origin": info.origin,
+                "terms": list(info.terms),
+                "w_dim": info.w_dim,
                 "classes": {c.index: [c.name, c.wnid] for c in self.recipe.classes},
             },
         }
@@ -173,6 +175,8 @@ def _info(content: Mapping[str, Any]) -> GeneratorInfo:
         weights_sha256=content["weights_sha256"],
         licence=about["licence"],
         origin=about["origin"],
+        terms=tuple(about["terms"]),
+        w_dim=about["w_dim"],
     )
 
 

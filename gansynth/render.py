@@ -26,15 +26,16 @@ import numpy.typing as npt
 
 from gansynth import encode
 from gansynth.commit import Commit, Encoded, Site
+from gansynth.generators.protocol import Generator, StyleGenerator
 from gansynth.plan import Plan, Rows, ShardPlan
 from gansynth.receipt import Receipt
-from gansynth.sampling import draw_latents, sample_rows
+from gansynth.sampling import draw_latents, sample_rows, style_rows
 from gansynth.stopping import Stop
 from gansynth.store import Store
 from gansynth.transfer import Arrival, Conveyor
 
 if TYPE_CHECKING:
-    from gansynth.generators.protocol import Generator
+    import torch
 
 _Piece = tuple[list[Encoded], float]  # images of a part of a batch, and the seconds that encoding them took
 _Batch = tuple[Arrival, list[Future[_Piece]]]
@@ -89,6 +90,7 @@ class Renderer:
     ) -> None:
         self._plan, self._recipe = plan, plan.recipe
         self._generator, self._store, self._site = generator, store, site
+        self._styled = generator if isinstance(generator, StyleGenerator) else None
         self._threads = encode_threads
         self._stop = stop or Stop()
         self._before_manifest, self._on_rows = before_manifest, on_rows
@@ -143,7 +145,13 @@ class Renderer:
             batches.put((work, None))
 
     def _render_batch(self, work: _Work, first: int) -> Arrival:
-        return self._conveyor.send(lambda: sample_rows(self._generator, self._recipe, work.rows, work.z, first))
+        def render() -> tuple[torch.Tensor, torch.Tensor | None]:
+            images = sample_rows(self._generator, self._recipe, work.rows, work.z, first)
+            if self._styled is None:
+                return images, None
+            return images, style_rows(self._styled, self._recipe, work.rows, work.z, first)
+
+        return self._conveyor.send(render)
 
     def _submit(self, pool: ThreadPoolExecutor, arrival: Arrival) -> list[Future[_Piece]]:
         # Several pieces a thread, so that a slow image does not hold up the batch; few enough to cost nothing.
@@ -189,6 +197,7 @@ class Renderer:
                 commit = None
 
     def _add(self, commit: Commit, arrival: Arrival, pieces: list[Future[_Piece]]) -> None:
+        commit.add_styles(arrival.styles())
         for piece in pieces:
             images, seconds = piece.result()
             commit.seconds["encode"] += seconds

@@ -17,7 +17,7 @@ from gansynth.resolve import ResolvedRecipe
 if TYPE_CHECKING:
     import torch
 
-    from gansynth.generators.protocol import Generator
+    from gansynth.generators.protocol import Generator, StyleGenerator
 
 
 @contextmanager
@@ -67,17 +67,16 @@ def sample_rows(
     import torch
 
     size = recipe.batch_size
-    index = np.minimum(np.arange(first, first + size), len(rows) - 1)
-    class_index = np.array([c.index for c in recipe.classes] or [0], np.int64)[rows.classes[index]]
-    truncation = np.array(recipe.truncations, np.float32)[rows.truncations[index]]
+    index = _batch_index(recipe, rows, first)
+    arguments = (
+        torch.from_numpy(z[index]),
+        _class_indices(recipe, rows, index),
+        torch.from_numpy(np.array(recipe.truncations, np.float32)[rows.truncations[index]]),
+        torch.from_numpy(rows.seeds[index]),
+    )
 
     def sample(count: int) -> torch.Tensor:
-        return generator.sample(
-            torch.from_numpy(z[index[:count]]),
-            torch.from_numpy(class_index[:count]),
-            torch.from_numpy(truncation[:count]),
-            torch.from_numpy(rows.seeds[index[:count]]),
-        )
+        return generator.sample(*(values[:count] for values in arguments))
 
     try:
         images = sample(size)
@@ -91,6 +90,31 @@ def sample_rows(
             f"the generator gave {images.dtype} {list(images.shape)}, where uint8 {list(shape)} is agreed; mend the generator"
         )
     return images[: len(rows) - first]
+
+
+def style_rows(
+    generator: StyleGenerator, recipe: ResolvedRecipe, rows: Rows, z: npt.NDArray[np.float32], first: int
+) -> torch.Tensor:
+    """Styles of the batch that `sample_rows` renders, before truncation; arguments as there.
+
+    Returns:
+        float32 [n, w_dim] on the generator's device.
+    """
+    import torch
+
+    index = _batch_index(recipe, rows, first)
+    return generator.styles(torch.from_numpy(z[index]), _class_indices(recipe, rows, index))[: len(rows) - first]
+
+
+def _batch_index(recipe: ResolvedRecipe, rows: Rows, first: int) -> npt.NDArray[np.int64]:
+    """Which rows a batch is made of; the last row fills it up."""
+    return np.minimum(np.arange(first, first + recipe.batch_size), len(rows) - 1)
+
+
+def _class_indices(recipe: ResolvedRecipe, rows: Rows, index: npt.NDArray[np.int64]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.array([c.index for c in recipe.classes] or [0], np.int64)[rows.classes[index]])
 
 
 def _too_large(sample: Callable[[int], Any], size: int) -> str:

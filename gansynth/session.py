@@ -9,14 +9,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from gansynth import card, record
+from gansynth import card, centers, record
 from gansynth.claims import Claims
 from gansynth.commit import Site
 from gansynth.dataset import Dataset, read_record, shards_done
 from gansynth.environment import cores, environment
 from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
 from gansynth.generators import describe, load_for
-from gansynth.generators.protocol import Generator
+from gansynth.generators.protocol import Generator, StyleGenerator
 from gansynth.plan import Plan, ShardPlan
 from gansynth.receipt import Receipt
 from gansynth.recipe import Recipe
@@ -91,6 +91,7 @@ def begin(
     here = environment(device)
     store = Store(recipe.output)
     dataset = Dataset(store, _record(store, resolved, here, allow_mixed))
+    _record_centers(dataset, generator)
     if not store.exists(card.FILE):
         _write_card(dataset)
     return Begun(dataset, resolved, generator if keep_generator else None)
@@ -120,6 +121,14 @@ def _record(store: Store, wanted: ResolvedRecipe, here: Mapping[str, str], allow
         store.publish(record.FILE, extended.encode())
         _write_card(Dataset(store, extended))
     return extended
+
+
+def _record_centers(dataset: Dataset, generator: Generator) -> None:
+    classes = dataset.record.recipe.classes
+    if not isinstance(generator, StyleGenerator) or dataset.store.exists(centers.FILE):
+        return
+    if (found := generator.centers([label.index for label in classes])) is not None:
+        dataset.store.publish(centers.FILE, centers.encode(classes, found))
 
 
 def _write_card(dataset: Dataset) -> None:

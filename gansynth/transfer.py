@@ -26,27 +26,34 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Arrival:
-    """Images on their way to the host.
+    """A batch on its way to the host.
 
     Args:
-        host: uint8 [n, h, w, 3], complete only after `wait`.
+        images: uint8 [n, h, w, 3], complete only after `wait`.
+        w: styles, float32 [n, w_dim], complete only after `wait`; None for families without.
         wait: returns once they are there: the seconds that rendering and copying took on the device.
     """
 
-    host: torch.Tensor
+    images: torch.Tensor
+    w: torch.Tensor | None
     wait: Callable[[], tuple[float, float]]
 
     def __len__(self) -> int:
-        return len(self.host)
+        return len(self.images)
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """uint8 [n, h, w, 3]; waits until they are there."""
         self.wait()
-        return np.asarray(self.host.numpy())
+        return np.asarray(self.images.numpy())
+
+    def styles(self) -> npt.NDArray[np.float32] | None:
+        """float32 [n, w_dim]; waits until they are there."""
+        self.wait()
+        return None if self.w is None else np.asarray(self.w.numpy())
 
 
 class Conveyor:
-    """Lets a generator render and sends its images to the host.
+    """Lets a generator render and sends images and styles to the host.
 
     Args:
         device: the torch device that the generator is on.
@@ -58,20 +65,22 @@ class Conveyor:
         self._device = torch.device(device)
         self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
 
-    def send(self, render: Callable[[], torch.Tensor]) -> Arrival:
-        """Images of one batch; on a GPU this returns when the work is queued.
+    def send(self, render: Callable[[], tuple[torch.Tensor, torch.Tensor | None]]) -> Arrival:
+        """One batch; on a GPU this returns when the work is queued.
 
         Args:
-            render: gives uint8 [n, h, w, 3].
+            render: gives images, uint8 [n, h, w, 3], and styles, float32 [n, w_dim], or None for families without.
         """
         if self._copies is None:
             started = time.perf_counter()
-            images = render()
+            images, w = render()
             seconds = time.perf_counter() - started
-            return Arrival(images.cpu(), lambda: (seconds, 0.0))
+            return Arrival(images.cpu(), w, lambda: (seconds, 0.0))
         return self._send_from_gpu(render, self._copies)
 
-    def _send_from_gpu(self, render: Callable[[], torch.Tensor], copies: torch.cuda.Stream) -> Arrival:
+    def _send_from_gpu(
+        self, render: Callable[[], tuple[torch.Tensor, torch.Tensor | None]], copies: torch.cuda.Stream
+    ) -> Arrival:
         import torch
 
         begun, rendered = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -79,16 +88,14 @@ class Conveyor:
         with torch.cuda.device(self._device):
             started = time.perf_counter()
             begun.record()
-            images = render()
+            images, w = render()
             if images.device.type == "cpu":  # a generator without a network
                 seconds = time.perf_counter() - started
-                return Arrival(images, lambda: (seconds, 0.0))
+                return Arrival(images, w if w is None else w.cpu(), lambda: (seconds, 0.0))
             rendered.record()
-            host = torch.empty(images.shape, dtype=images.dtype, pin_memory=True)
             with torch.cuda.stream(copies):
                 copies.wait_event(rendered)
-                host.copy_(images, non_blocking=True)
-                images.record_stream(copies)  # its memory must not be used again before the copy is done
+                images, w = _to_host(images, copies), w if w is None else _to_host(w, copies)
                 arrived.record()
 
         def wait() -> tuple[float, float]:
@@ -96,4 +103,14 @@ class Conveyor:
                 arrived.synchronize()
             return begun.elapsed_time(rendered) / 1000, rendered.elapsed_time(arrived) / 1000
 
-        return Arrival(host, wait)
+        return Arrival(images, w, wait)
+
+
+def _to_host(tensor: torch.Tensor, stream: torch.cuda.Stream) -> torch.Tensor:
+    """Begin to copy a tensor on the current stream."""
+    import torch
+
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    tensor.record_stream(stream)  # its memory must not be used again before the copy is done
+    return host

@@ -86,9 +86,12 @@ def test_the_columns_are_those_of_the_format() -> None:
 
 
 def test_styles_are_a_column_of_their_own() -> None:
-    fields = manifest.schema(512, w_shape=(14, 256))
-    assert fields.field("w").type == pa.list_(pa.list_(pa.float32(), 256), 14)
-    assert set(fields.names) - set(manifest.schema(512).names) == {"w"}
+    w = np.arange(6, dtype=np.float32).reshape(2, 3)
+    table = manifest.decode(manifest.encode([row(0), row(1)], latents(2), METADATA, w))
+    assert table.schema.field("w").type == pa.list_(pa.float32(), 3)
+    assert table["w"].to_pylist() == w.tolist()
+    assert set(table.schema.names) - set(manifest.schema(4).names) == {"w"}
+    assert table.schema.names == manifest.schema(4, w_dim=3).names
 
 
 def test_values_come_back_as_they_were() -> None:

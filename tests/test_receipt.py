@@ -43,6 +43,7 @@ RECEIPT = Receipt(
     rejected=1,
     tar=FileRecord(bytes=102400, sha256="0a" * 32),
     manifest=FileRecord(bytes=9000, sha256="1b" * 32),
+    licence="MIT",
     classes={"7": 25, "9": 24},
     truncations={"0.4": 30, "1.0": 19},
     seconds={"wall": 100.0, "generator": 0.25},

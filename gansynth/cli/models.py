@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from gansynth.generators import describe, weights
+from gansynth.generators import describe, details, weights
 from gansynth.progress import progress
 
+_WIDTH = 100
 app = App(name="models", help="The generators that recipes may name: list them, fetch weights, look at one.")
 
 
@@ -65,7 +67,7 @@ def pull(name: str, /, *, url: str | None = None) -> int:
 
 
 @app.command
-def convert(snapshot: Path, output: Path, /, *, licence: str | None = None) -> int:
+def convert(snapshot: Path, output: Path, /, *, licence: str | None = None, labels: Path | None = None) -> int:
     """Convert a StyleGAN2 snapshot (.pkl) to a folder of safetensors and JSON that recipes take in its place.
 
     For example:
@@ -78,10 +80,11 @@ def convert(snapshot: Path, output: Path, /, *, licence: str | None = None) -> i
         snapshot: a pickle of stylegan2-ada-pytorch, of StyleGAN2 in stylegan3's repository, or of TensorFlow's StyleGAN2.
         output: the folder to make.
         licence: of the weights, if you know it; kept with them and shown in dataset cards.
+        labels: a file of class names, one a line; SNAPSHOT's name with .labels.txt in place of .pkl if left out.
     """
     from gansynth.generators.stylegan2.convert import convert as convert_snapshot
 
-    print(convert_snapshot(snapshot, output, licence))
+    print(convert_snapshot(snapshot, output, licence, labels))
     return 0
 
 
@@ -93,7 +96,7 @@ def info(
     classes: Annotated[bool, Parameter(negative="")] = False,
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Show what is known of a generator, without loading its weights.
+    """Show what is known of a generator; as far as its format allows, without loading its weights.
 
     For example:
 
@@ -112,17 +115,34 @@ def info(
         "classes": found.num_classes,
         "z_dim": found.z_dim,
         "latents": list(found.latents),
-        "licence": found.licence,
-        "origin": found.origin,
+        "options": found.options,
+        **details(name),
         "weights_sha256": found.weights_sha256,
+        "origin": found.origin,
+        "licence": found.licence,
+        "terms": list(found.terms),
     }
     if json_output:
         print(json.dumps({**facts, "labels": [c.name for c in found.labels.classes]}, indent=2))
         return 0
     for key, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        print(f"{key:16}{'known once loaded' if shown is None else shown}")
+        for line in _shown(value):
+            print(f"{key:16}{line}")
+            key = ""
     if classes:
         for label in found.labels.classes:
             print(f"{label.index:>6}  {label.wnid or '':10}  {label.name}")
     return 0
+
+
+def _shown(value: object) -> list[str]:
+    """The lines that a fact takes on a terminal."""
+    if value is None:
+        return ["known once loaded"]
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {json.dumps(option)}" for key, option in value.items())
+    elif isinstance(value, int):
+        value = f"{value:,}"
+    texts = value if isinstance(value, list) and any(" " in text for text in value) else None
+    paragraphs = texts or [", ".join(value) if isinstance(value, list) else str(value)]
+    return [line for text in paragraphs if text for line in textwrap.wrap(text, _WIDTH)]

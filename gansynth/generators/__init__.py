@@ -17,7 +17,7 @@ from gansynth.resolve import ResolvedRecipe
 if TYPE_CHECKING:
     from gansynth.generators.protocol import Generator
 
-__all__ = ["PRECISIONS", "describe", "load_for", "load_generator"]
+__all__ = ["PRECISIONS", "describe", "details", "load_for", "load_generator"]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -51,6 +51,15 @@ def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, all
     if stylegan2.is_stylegan2(path):
         return stylegan2.describe(path, options)
     return biggan_folder.describe(path, options=options)
+
+
+def details(name_or_path: str) -> dict[str, object]:
+    """What `gansynth models info` shows besides: architecture, parameters, content of the file; loads no tensor if it can."""
+    known = weights.KNOWN.get(name_or_path)
+    path = weights.locate(name_or_path) if known else Path(name_or_path).expanduser()
+    if name_or_path == "fake" or path is None or _is_code(name_or_path):
+        return {"parameters": round(known.parameters * 1e6)} if known else {}
+    return stylegan2.details(path) if stylegan2.is_stylegan2(path) else biggan_folder.details(path)
 
 
 def load_generator(
@@ -159,4 +168,5 @@ def _info_of(name: str, generator: Generator, options: Mapping[str, Any]) -> Gen
         options=dict(options),
         weights_sha256=generator.weights_sha256,
         licence=generator.licence,
+        w_dim=getattr(generator, "w_dim", 0),
     )

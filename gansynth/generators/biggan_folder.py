@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gansynth.errors import RecipeError, WeightsError
-from gansynth.generators import weights
+from gansynth.generators import about, weights
 from gansynth.info import GeneratorInfo
-from gansynth.labels import LabelSet, imagenet, named_classes, numbered_classes
+from gansynth.labels import imagenet, numbered_classes
 
 _REQUIRED = ("channel_width", "layers", "num_classes", "output_dim", "z_dim")
 
@@ -43,7 +45,7 @@ def describe(path: Path, name: str | None = None, options: Mapping[str, Any] | N
 
     Args:
         path: folder with config.json and the weights, or the file of weights beside its config.json. An optional
-            gansynth.json gives labels, licence and origin.
+            gansynth.json gives labels, licence, origin and terms.
         name: name to show instead of the path.
         options: BigGAN takes none.
 
@@ -52,32 +54,41 @@ def describe(path: Path, name: str | None = None, options: Mapping[str, Any] | N
         RecipeError: options were given.
     """
     folder = path if path.is_dir() else path.parent
-    about = weights.read_json(folder / "gansynth.json") if (folder / "gansynth.json").exists() else {}
-    info = describe_config(read_config(folder), name or str(path.resolve()), options, about)
+    given, config = about.read(folder), read_config(folder)
+    info = describe_config(config, name or str(path.resolve()), options)
     weights.weights_file(path)
-    return info
+    labels = about.labels(given, config["num_classes"], folder) or info.labels
+    return replace(info, labels=labels, **about.facts(given, folder))
 
 
-def describe_config(
-    config: Mapping[str, Any],
-    name: str,
-    options: Mapping[str, Any] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> GeneratorInfo:
-    """Facts of weights that are not at hand, from their configuration and the content of gansynth.json."""
+def describe_config(config: Mapping[str, Any], name: str, options: Mapping[str, Any] | None = None) -> GeneratorInfo:
+    """Facts of weights that are not at hand, from their configuration alone."""
     if options:
         raise RecipeError(f"generator_options: saw `{next(iter(options))}`; BigGAN generators take none")
-    about = about or {}
+    count = config["num_classes"]
     return GeneratorInfo(
         name=name,
         family="biggan",
         z_dim=config["z_dim"],
-        num_classes=config["num_classes"],
+        num_classes=count,
         resolution=config["output_dim"],
-        labels=_labels(config["num_classes"], about, name),
-        licence=str(about.get("licence", "unknown")),
-        origin=str(about.get("origin", "unknown")),
+        labels=imagenet() if count == 1000 else numbered_classes(count),
     )
+
+
+def details(path: Path) -> dict[str, object]:
+    """For `gansynth models info`: the architecture, and the number of parameters where the file tells without loading."""
+    config, file = read_config(path if path.is_dir() else path.parent), weights.weights_file(path)
+    shapes = weights.read_shapes(file)
+    statistics = ("running_means", "running_vars", "weight_u", "weight_v")
+    return {
+        "architecture": (
+            f"BigGAN-deep, {len(config['layers'])} blocks, channel width {config['channel_width']}, "
+            f"{config.get('n_stats', 51)} rows of batch-norm statistics"
+        ),
+        "parameters": sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(statistics)),
+        "file": f"{file.name}: {len(shapes)} tensors",
+    }
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -106,12 +117,3 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: its layers do not lead from width 16 to 1, each starting where the one before ends; restore the file"
         )
     return config
-
-
-def _labels(num_classes: int, about: Mapping[str, Any], name: str) -> LabelSet:
-    names = about.get("labels")
-    if names is None:
-        return imagenet() if num_classes == 1000 else numbered_classes(num_classes)
-    if not isinstance(names, list) or len(names) != num_classes or not all(isinstance(n, str) for n in names):
-        raise WeightsError(f"{name}: labels in gansynth.json must be a list of {num_classes} names; correct it")
-    return named_classes(names)

@@ -8,6 +8,10 @@ from gansynth.info import GeneratorInfo
 from gansynth.labels import LabelSet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -54,6 +58,50 @@ class Generator(Protocol):
             RenderError: the network's output is not finite. On a GPU, where to look would be to wait, such images are
                 black instead.
         """
+        ...
+
+
+@runtime_checkable
+class StyleGenerator(Generator, Protocol):
+    """A generator that maps z to a style w first, as StyleGAN does.
+
+    Attributes:
+        w_dim: length of w.
+    """
+
+    w_dim: int
+
+    def styles(self, z: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Styles before truncation.
+
+        Args:
+            z, classes: as in `sample`.
+
+        Returns:
+            float32 [n, w_dim], on the generator's device.
+        """
+        ...
+
+    def sample_styles(
+        self,
+        w: torch.Tensor,
+        classes: torch.Tensor,
+        truncation: torch.Tensor,
+        seeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Render styles.
+
+        Args:
+            w: before truncation, float32 [n, w_dim], or [n, layers, w_dim] for a style of its own in every layer.
+            classes, truncation, seeds: as in `sample`.
+
+        Returns:
+            as `sample`, which gives these images for w = styles(z, classes).
+        """
+        ...
+
+    def centers(self, classes: Sequence[int]) -> npt.NDArray[np.float32] | None:
+        """What truncation moves towards, float32 [k, w_dim] for k classes; None if it is the same for all of them."""
         ...
 
 

@@ -146,11 +146,32 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise whatever their parsers stumble over
-        reason = " ".join(str(error).split())[:120]
-        raise WeightsError(f"{path}: cannot be read as weights ({reason}); fetch or copy the file again") from None
+        raise _unreadable(path, error) from None
     if not isinstance(content, dict) or not all(isinstance(t, torch.Tensor) for t in content.values()):
         raise WeightsError(f"{path}: holds something other than a state dict of tensors; save `model.state_dict()`")
     return content
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the tensors of such a file, their values left where they are as far as the format allows.
+
+    Raises:
+        WeightsError: as `read_tensors`.
+    """
+    if path.suffix != ".safetensors":
+        return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}
+    try:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except Exception as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    reason = " ".join(str(error).split())[:120]
+    return WeightsError(f"{path}: cannot be read as weights ({reason}); fetch or copy the file again")
 
 
 def identity(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:

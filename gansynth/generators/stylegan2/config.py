@@ -113,6 +113,12 @@ class Config:
         """Number of rows of w that the synthesis network takes."""
         return 2 * len(self.resolutions)
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+        fixed = ("w_avg", "noise_const", "resample_filter")
+        return sum(math.prod(shape) for name, shape in expected_shapes(self).items() if not name.endswith(fixed))
+
     def to_json(self) -> dict[str, Any]:
         """The content of config.json; values per block are mappings from resolution."""
         content: dict[str, Any] = {"family": FAMILY, **{f.name: getattr(self, f.name) for f in fields(self)}}

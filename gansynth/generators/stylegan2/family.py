@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansynth.errors import RecipeError, WeightsError
-from gansynth.generators import weights
+from gansynth.generators import about, weights
 from gansynth.generators.stylegan2.config import FAMILY, Config, check_shapes
+from gansynth.generators.stylegan2.licence import LICENCE, terms_of
 from gansynth.generators.stylegan2.snapshot import describe_snapshot, read
 from gansynth.info import GeneratorInfo
 from gansynth.labels import LabelSet, named_classes, numbered_classes
@@ -18,19 +19,14 @@ if TYPE_CHECKING:
     from gansynth.generators.stylegan2.generator import StyleGAN2Generator
 
 SUFFIX = ".pkl"
-ABOUT = "gansynth.json"
 _OPTIONS: dict[str, Any] = {"noise_mode": "const", "truncation_cutoff": None, "truncation_center": "global"}
 _CHOICES = {"noise_mode": ("const", "none", "random"), "truncation_center": ("global", "class")}
-LICENCE = (
-    "of its publisher; snapshots that NVIDIA published are under the NVIDIA Source Code License, for non-commercial use "
-    "(research or evaluation) only, which says nothing of generated images"
-)
 ORIGIN = "a StyleGAN2 or StyleGAN2-ADA snapshot"
 
 
 def is_stylegan2(path: Path) -> bool:
     """Whether a path looks like a StyleGAN2 snapshot or a folder (or file in one) that one was converted to."""
-    if path.is_file() and path.suffix == SUFFIX:
+    if _is_snapshot(path):
         return True
     config = (path if path.is_dir() else path.parent) / weights.CONFIG_NAME
     return config.is_file() and weights.read_json(config).get("family") == FAMILY
@@ -40,8 +36,8 @@ def describe(path: Path, options: Mapping[str, Any]) -> GeneratorInfo:
     """Facts of a snapshot or converted folder; its tensors stay where they are.
 
     Args:
-        path: a .pkl file, or a folder with config.json and model.safetensors. An optional gansynth.json beside them gives
-            labels, licence and origin.
+        path: a .pkl file, whose classes an optional X.labels.txt beside it names; or a folder with config.json and
+            model.safetensors, whose optional gansynth.json gives labels, licence, origin and terms.
         options: noise_mode (const, none, random), truncation_cutoff (number of layers, null for all) and
             truncation_center (global, class).
 
@@ -54,21 +50,45 @@ def describe(path: Path, options: Mapping[str, Any]) -> GeneratorInfo:
         raise WeightsError(
             f"{path}: renders {config.img_channels} channels; only colour and greyscale images are supported"
         )
-    folder = path if path.is_dir() else path.parent
-    about = weights.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    facts: dict[str, Any]
+    if _is_snapshot(path):
+        labels, facts = _labels_beside(path, config.c_dim), {"terms": terms_of(path)}
+    else:
+        folder = path if path.is_dir() else path.parent
+        given = about.read(folder)
+        labels, facts = about.labels(given, config.c_dim, folder), about.facts(given, folder)
     return GeneratorInfo(
         name=str(path.resolve()),
         family=FAMILY,
         z_dim=config.z_dim,
         num_classes=config.c_dim,
         resolution=config.resolution,
-        labels=_labels(config.c_dim, about, path),
+        labels=labels or numbered_classes(config.c_dim),
         latents=("numpy_normal", "normal", "truncated_normal"),
         truncation_rule="psi",
         options=_chosen(options, config),
-        licence=str(about.get("licence", LICENCE)),
-        origin=str(about.get("origin", ORIGIN)),
+        w_dim=config.w_dim,
+        **{"licence": LICENCE, "origin": ORIGIN, **facts},
     )
+
+
+def details(path: Path) -> dict[str, object]:
+    """For `gansynth models info`: architecture, parameters and what the file holds; no tensor is loaded."""
+    if _is_snapshot(path):
+        found = describe_snapshot(path)
+        config, content = found.config, f"pickle of {found.framework}: {', '.join(found.contents)}"
+    else:
+        config, file = _config(path), weights.weights_file(path)
+        content = f"{file.name}: {len(weights.read_shapes(file))} tensors"
+    widths = [f"{width} at {side}" for side, width in zip(config.resolutions, config.channels, strict=True)]
+    return {
+        "architecture": (
+            f"StyleGAN2, {config.architecture}, {config.mapping_layers} mapping layers, w of {config.w_dim}, "
+            f"{'noise' if config.use_noise else 'no noise'}, channels {', '.join(widths)}"
+        ),
+        "parameters": config.parameters,
+        "file": content,
+    }
 
 
 def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> StyleGAN2Generator:
@@ -77,7 +97,7 @@ def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> StyleG
 
     from gansynth.generators.stylegan2.generator import StyleGAN2Generator
 
-    if path.is_file() and path.suffix == SUFFIX:
+    if _is_snapshot(path):
         snapshot = read(path)
         config, arrays = snapshot.config, snapshot.tensors
     else:
@@ -92,8 +112,12 @@ def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> StyleG
     return StyleGAN2Generator(replace(info, weights_sha256=identity), config, arrays, device, precision)
 
 
+def _is_snapshot(path: Path) -> bool:
+    return path.is_file() and path.suffix == SUFFIX
+
+
 def _config(path: Path) -> Config:
-    if path.is_file() and path.suffix == SUFFIX:
+    if _is_snapshot(path):
         return describe_snapshot(path).config
     file = (path if path.is_dir() else path.parent) / weights.CONFIG_NAME
     try:
@@ -124,10 +148,6 @@ def _chosen(options: Mapping[str, Any], config: Config) -> dict[str, Any]:
     return chosen
 
 
-def _labels(count: int, about: Mapping[str, Any], path: Path) -> LabelSet:
-    names = about.get("labels")
-    if names is None:
-        return numbered_classes(count)
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-        raise WeightsError(f"{path}: labels in {ABOUT} must be a list of {count} names; correct it")
-    return named_classes(names)
+def _labels_beside(path: Path, count: int) -> LabelSet | None:
+    file = about.labels_file(path)
+    return named_classes(about.read_labels_file(file, count)) if file.exists() else None

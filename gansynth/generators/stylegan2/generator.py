@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,12 @@ import torch
 
 from gansynth.errors import RenderError
 from gansynth.generators.protocol import Described
+from gansynth.generators.stylegan2.centers import class_center
 from gansynth.generators.stylegan2.config import Config
 from gansynth.generators.stylegan2.mapping import MappingNetwork, truncated
 from gansynth.generators.stylegan2.synthesis import Synthesis, part
 from gansynth.info import GeneratorInfo
 from gansynth.transfer import to_device
-
-_CENTER_SAMPLES = 10_000  # styles whose mean is the centre of a class
 
 
 class StyleGAN2Generator(Described):
@@ -39,7 +39,7 @@ class StyleGAN2Generator(Described):
         precision: str,
     ) -> None:
         super().__init__(info)
-        self.device, self.config = torch.device(device), config
+        self.device, self.config, self.w_dim = torch.device(device), config, config.w_dim
         silent = info.options["noise_mode"] == "none"
         kept = {name: array for name, array in tensors.items() if not (silent and name.endswith("noise_const"))}
         named = {name: torch.from_numpy(array) for name, array in kept.items()}
@@ -64,13 +64,21 @@ class StyleGAN2Generator(Described):
         truncation: torch.Tensor,
         seeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        center = self._center(classes)
-        w = self.styles(z, classes)
-        options: Any = self.info.options
-        layers = truncated(
-            w, to_device(truncation, self.device), center, self.config.num_ws, options["truncation_cutoff"]
-        )
-        return as_bytes(self.forward(layers, seeds))
+        return self.sample_styles(self.styles(z, classes), classes, truncation, seeds)
+
+    @torch.inference_mode()
+    def sample_styles(
+        self,
+        w: torch.Tensor,
+        classes: torch.Tensor,
+        truncation: torch.Tensor,
+        seeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        w, psi = to_device(w, self.device), to_device(truncation, self.device)
+        if w.dim() == 2:
+            w = w[:, None].expand(-1, self.config.num_ws, -1)
+        cutoff: Any = self.info.options["truncation_cutoff"]
+        return as_bytes(self.forward(truncated(w, psi, self._center(classes), cutoff), seeds))
 
     @torch.inference_mode()
     def forward(self, w: torch.Tensor, seeds: torch.Tensor | None = None) -> torch.Tensor:
@@ -100,15 +108,20 @@ class StyleGAN2Generator(Described):
     def _center(self, classes: torch.Tensor) -> torch.Tensor:
         """What truncation moves towards: w_avg, or the mean style of each sample's class."""
         if self.info.options["truncation_center"] == "global":
-            return self._mapping.w_avg
+            return self._mapping.w_avg[None]
         return torch.stack([self._class_center(label) for label in classes.tolist()])
 
     def _class_center(self, label: int) -> torch.Tensor:
         if label not in self._centers:
-            z = np.random.RandomState(0).randn(_CENTER_SAMPLES, self.z_dim).astype(np.float32)
-            styles = self.styles(torch.from_numpy(z), torch.full([_CENTER_SAMPLES], label))
-            self._centers[label] = styles.double().mean(dim=0).float()
+            center = class_center(self._mapping, self.z_dim, label, self.weights_sha256)
+            self._centers[label] = torch.from_numpy(center).to(self.device)
         return self._centers[label]
+
+    @torch.inference_mode()
+    def centers(self, classes: Sequence[int]) -> npt.NDArray[np.float32] | None:
+        if self.info.options["truncation_center"] == "global":
+            return None
+        return np.stack([self._class_center(label).cpu().numpy() for label in classes])
 
 
 def as_bytes(images: torch.Tensor) -> torch.Tensor:

@@ -55,23 +55,22 @@ class MappingNetwork(nn.Module):
         return x
 
 
-def truncated(w: torch.Tensor, psi: torch.Tensor, center: torch.Tensor, count: int, cutoff: int | None) -> torch.Tensor:
-    """w of every layer: centre + psi (w - centre) for the first `cutoff` layers, w for the others.
+def truncated(w: torch.Tensor, psi: torch.Tensor, center: torch.Tensor, cutoff: int | None) -> torch.Tensor:
+    """centre + psi (w - centre) for the first `cutoff` layers, w for the others.
 
     Args:
-        w: float32 [n, w_dim].
+        w: float32 [n, layers, w_dim].
         psi: float32 [n]; 1 leaves w as it is, bit for bit.
-        center: float32 [w_dim] or [n, w_dim].
-        count: number of layers.
+        center: float32 [n, w_dim], or [1, w_dim] for all.
         cutoff: how many layers are truncated; all if None.
 
     Returns:
-        float32 [n, count, w_dim].
+        float32 [n, layers, w_dim].
     """
-    psi = psi[:, None]
-    moved = torch.where(psi == 1, w, center + psi * (w - center))
-    rows = torch.arange(count, device=w.device)[:, None] < (count if cutoff is None else cutoff)
-    return torch.where(rows, moved[:, None], w[:, None])
+    psi, center = psi[:, None, None], center[:, None]
+    layers = w.shape[1]
+    rows = torch.arange(layers, device=w.device)[:, None] < (layers if cutoff is None else cutoff)
+    return torch.where(rows & (psi != 1), center + psi * (w - center), w)
 
 
 def _normalised(x: torch.Tensor) -> torch.Tensor:

@@ -32,10 +32,12 @@ class Description:
     Args:
         config: what its generator looks like.
         framework: that wrote the file.
+        contents: what the file holds beside each other, by name; only the generator in it is ever used.
     """
 
     config: Config
     framework: Framework
+    contents: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,21 @@ def _generator(content: Value) -> tuple[Description, Callable[[Source], dict[str
     """The generator in what the pickle contains: a dict of PyTorch modules or a tuple of TensorFlow networks."""
     if type(content) is tuple and len(content) == 3 and all(type(network) is Network for network in content):
         legacy = read_networks(content)
-        return Description(legacy.config, "tensorflow"), legacy.read
+        return Description(legacy.config, "tensorflow", ("G", "D", "Gs (used)")), legacy.read
     if not isinstance(content, dict):
         raise Damaged(f"it holds a {type(content).__name__}, neither a dict nor three networks")
     if content.get("G_ema") is None:
         raise Damaged("it has no G_ema, the averaged generator")
     config, tensors = read_generator(content["G_ema"])
-    return Description(config, "pytorch"), lambda source: {n: tensor.read(source, n) for n, tensor in tensors.items()}
+    contents = tuple(_named(key, value) for key, value in content.items())
+    return Description(config, "pytorch", contents), lambda source: {
+        n: tensor.read(source, n) for n, tensor in tensors.items()
+    }
+
+
+def _named(key: Value, value: Value) -> str:
+    """How `contents` names a part. Only known keys are shown: any other text in the file is somebody's."""
+    known = {"G": "G", "D": "D", "G_ema": "G_ema (used)", "augment_pipe": "augment_pipe"}
+    known["training_set_kwargs"] = "training_set_kwargs (not kept)"
+    name = known.get(key, "an unknown part") if isinstance(key, str) else "an unknown part"
+    return f"{name}: none" if value is None else name
