@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,13 @@ SMALL = Config(
     use_noise=True,
     conv_clamp=(256.0, 256.0, 256.0),
 )
+CONFIGS = {
+    "skip": SMALL,
+    "orig": replace(SMALL, architecture="orig", filter_size=3, conv_clamp=(0.7, 0.7, 0.7)),
+    "resnet": replace(SMALL, architecture="resnet", conv_clamp=(1.5, 1.5, 1.5)),
+    "grey": replace(SMALL, img_channels=1, use_noise=False, conv_clamp=(None, None, None)),
+    "conditional": replace(SMALL, c_dim=4, embed_width=5, mapping_layers=2),
+}
 TINY = Config(4, 3, 0, 4, 1, 1, 3, 0, 0.01, (2,), "skip", True, (None,))
 
 
@@ -470,3 +478,10 @@ def _as_variable(name: str, values: np.ndarray[Any, Any]) -> tuple[str, np.ndarr
         kernel = np.moveaxis(values, (0, 1), (3, 2))
         return variable, kernel[::-1, ::-1] if "conv0" in name or "skip" in name else kernel
     return variable, values.T
+
+
+def written(config: Config, folder: Path, name: str = "network.pkl") -> Path:
+    """A snapshot file."""
+    path = folder / name
+    path.write_bytes(dumps(snapshot(config)))
+    return path

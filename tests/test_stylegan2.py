@@ -1,11 +1,8 @@
-"""StyleGAN2's networks against a straight, slow rendering of the published formulas, and the family in the pipeline."""
+"""StyleGAN2's networks against a straight, slow rendering of the published formulas."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +10,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import convolve2d, correlate2d
-from stylegan2_files import SMALL, dumps, random_tensors, snapshot
+from stylegan2_files import CONFIGS, SMALL, random_tensors, written
 
 import gansynth
-from gansynth.cli import run
-from gansynth.errors import RecipeError, RenderError, WeightsError
-from gansynth.generators import describe
+from gansynth.errors import RenderError
 from gansynth.generators.stylegan2 import Config, synthesis
 
 Arrays = dict[str, np.ndarray]
-CONFIGS = {
-    "skip": SMALL,
-    "orig": replace(SMALL, architecture="orig", filter_size=3, conv_clamp=(0.7, 0.7, 0.7)),
-    "resnet": replace(SMALL, architecture="resnet", conv_clamp=(1.5, 1.5, 1.5)),
-    "grey": replace(SMALL, img_channels=1, use_noise=False, conv_clamp=(None, None, None)),
-    "conditional": replace(SMALL, c_dim=4, embed_width=5, mapping_layers=2),
-}
-
 
 # The formulas, one sample and one pixel plane at a time
 
@@ -131,12 +118,6 @@ def rendered(config: Config, tensors: Arrays, ws: np.ndarray) -> np.ndarray:
     return image
 
 
-def files(config: Config, folder: Path) -> Path:
-    path = folder / "network.pkl"
-    path.write_bytes(dumps(snapshot(config)))
-    return path
-
-
 @pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
 def config(request: pytest.FixtureRequest) -> Config:
     found: Config = request.param
@@ -149,7 +130,7 @@ def latents(config: Config, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_styles_are_those_of_the_formulas(config: Config, tmp_path: Path) -> None:
-    generator: Any = gansynth.load_generator(str(files(config, tmp_path)))
+    generator: Any = gansynth.load_generator(str(written(config, tmp_path)))
     z, classes = latents(config, 3)
     expected = [style(config, random_tensors(config), z[i].numpy(), int(classes[i])) for i in range(3)]
     assert np.allclose(generator.styles(z, classes).numpy(), expected, atol=1e-5)
@@ -162,7 +143,7 @@ def test_images_are_those_of_the_formulas(
     if strips is not None:
         monkeypatch.setattr(synthesis, "_LARGE", 8 * 8)
         monkeypatch.setattr(synthesis, "_STRIP", strips)
-    generator: Any = gansynth.load_generator(str(files(config, tmp_path)))
+    generator: Any = gansynth.load_generator(str(written(config, tmp_path)))
     # A different style for every layer, so that a wrong index shows.
     ws = np.random.default_rng(1).normal(size=(2, config.num_ws, config.w_dim)).astype(np.float32)
     tensors = random_tensors(config)
@@ -173,7 +154,7 @@ def test_images_are_those_of_the_formulas(
 
 
 def test_bytes_are_those_of_the_reference_tools(tmp_path: Path) -> None:
-    generator: Any = gansynth.load_generator(str(files(SMALL, tmp_path)))
+    generator: Any = gansynth.load_generator(str(written(SMALL, tmp_path)))
     z, classes = latents(SMALL, 2)
     w = generator.styles(z, classes)
     images = generator.forward(w[:, None].expand(-1, SMALL.num_ws, -1)).numpy()
@@ -184,7 +165,7 @@ def test_bytes_are_those_of_the_reference_tools(tmp_path: Path) -> None:
 
 
 def test_greyscale_networks_give_grey_pixels(tmp_path: Path) -> None:
-    generator = gansynth.load_generator(str(files(CONFIGS["grey"], tmp_path)))
+    generator = gansynth.load_generator(str(written(CONFIGS["grey"], tmp_path)))
     images = generator.sample(*latents(CONFIGS["grey"], 2), torch.ones(2))
     assert images.shape == (2, 16, 16, 3)
     assert (images == images[..., :1]).all()
@@ -202,7 +183,7 @@ def sampled(path: Path, psi: list[float], seeds: list[int] | None = None, **opti
 
 
 def test_each_sample_has_its_own_psi(tmp_path: Path) -> None:
-    path = files(SMALL, tmp_path)
+    path = written(SMALL, tmp_path)
     together = sampled(path, [1.0, 0.7, 0.0])
     apart = torch.cat([sampled(path, [psi]) for psi in (1.0, 0.7, 0.0)])
     assert (together.int() - apart.int()).abs().max() <= 1
@@ -210,7 +191,7 @@ def test_each_sample_has_its_own_psi(tmp_path: Path) -> None:
 
 
 def test_the_cutoff_leaves_later_layers_alone(tmp_path: Path) -> None:
-    path = files(SMALL, tmp_path)
+    path = written(SMALL, tmp_path)
     assert (sampled(path, [0.5], truncation_cutoff=0) == sampled(path, [1.0])).all()
     assert (sampled(path, [0.5], truncation_cutoff=SMALL.num_ws) == sampled(path, [0.5])).all()
     assert (sampled(path, [0.5], truncation_cutoff=2) != sampled(path, [0.5])).any()
@@ -218,7 +199,7 @@ def test_the_cutoff_leaves_later_layers_alone(tmp_path: Path) -> None:
 
 def test_a_class_is_truncated_towards_its_own_centre(tmp_path: Path) -> None:
     config = CONFIGS["conditional"]
-    path = str(files(config, tmp_path))
+    path = str(written(config, tmp_path))
     to_all, to_class = (gansynth.load_generator(path, options={"truncation_center": c}) for c in ("global", "class"))
     z, _ = latents(config, 2)
     classes = torch.tensor([0, 3])
@@ -232,7 +213,7 @@ def test_a_class_is_truncated_towards_its_own_centre(tmp_path: Path) -> None:
 
 
 def test_random_noise_belongs_to_the_seed_and_not_to_the_place_in_the_batch(tmp_path: Path) -> None:
-    path = files(SMALL, tmp_path)
+    path = written(SMALL, tmp_path)
     a = sampled(path, [1.0, 1.0, 1.0], [5, 6, 5], noise_mode="random")
     assert (a[0].int() - a[2].int()).abs().max() <= 1
     assert (a[0] != a[1]).any()
@@ -243,99 +224,7 @@ def test_random_noise_belongs_to_the_seed_and_not_to_the_place_in_the_batch(tmp_
 
 def test_without_noise_is_as_if_its_strength_were_zero(tmp_path: Path) -> None:
     quiet = {n: np.zeros_like(t) if n.endswith("noise_strength") else t for n, t in random_tensors(SMALL).items()}
-    generator: Any = gansynth.load_generator(str(files(SMALL, tmp_path)), options={"noise_mode": "none"})
+    generator: Any = gansynth.load_generator(str(written(SMALL, tmp_path)), options={"noise_mode": "none"})
     ws = np.random.default_rng(1).normal(size=(1, SMALL.num_ws, SMALL.w_dim)).astype(np.float32)
     expected = rendered(SMALL, quiet, ws[0])
     assert np.allclose(generator.forward(torch.from_numpy(ws))[0].numpy(), expected, atol=1e-4)
-
-
-# In the pipeline
-
-
-def test_a_snapshot_is_a_generator_like_any_other(tmp_path: Path) -> None:
-    config = CONFIGS["conditional"]
-    (tmp_path / "gansynth.json").write_text(json.dumps({"labels": ["ant", "bee", "cat", "dog"], "licence": "mine"}))
-    info = describe(str(files(config, tmp_path)))
-    assert (info.family, info.resolution, info.num_classes, info.z_dim) == ("stylegan2", 16, 4, config.z_dim)
-    assert info.latents[0] == "numpy_normal"
-    recipe = gansynth.Recipe(
-        name="bees",
-        generator=str(tmp_path / "network.pkl"),
-        classes=["bee", "dog"],
-        truncation=[0.5, 1, -0.3],
-        seeds="0-9",
-        output=str(tmp_path / "out"),
-    )
-    summary = gansynth.generate(recipe, device="cpu")
-    assert summary.samples == 60
-    assert summary.finished
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"noise_mod": "const"}, "noise_mod"),
-        ({"noise_mode": "loud"}, "const or none or random"),
-        ({"truncation_cutoff": 99}, "from 0 to 6"),
-        ({"truncation_cutoff": True}, "truncation_cutoff"),
-        ({"truncation_center": "class"}, "has no classes"),
-        ({"noise_mode": ["const"]}, "noise_mode"),
-    ],
-)
-def test_options_that_mean_nothing_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=said):
-        describe(str(files(SMALL, tmp_path)), options)
-
-
-def test_nvidias_licence_is_named_where_no_other_is(tmp_path: Path) -> None:
-    assert "non-commercial" in describe(str(files(SMALL, tmp_path))).licence
-
-
-def test_a_network_of_other_channels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="4 channels"):
-        describe(str(files(replace(SMALL, img_channels=4), tmp_path)))
-
-
-# Converting
-
-
-def test_a_converted_folder_is_the_same_generator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = CONFIGS["conditional"]
-    path, folder = files(config, tmp_path), tmp_path / "models" / "mine"
-    assert run(["models", "convert", str(path), str(folder), "--licence", "CC0"]) == 0
-    assert capsys.readouterr().out.strip() == str(folder)
-    before, after = gansynth.load_generator(str(path)), gansynth.load_generator(str(folder))
-    assert before.weights_sha256 == after.weights_sha256
-    z, classes = latents(config, 3)
-    psi = torch.tensor([0.5, 0.7, 1.0])
-    assert (before.sample(z, classes, psi) == after.sample(z, classes, psi)).all()
-    assert describe(str(folder)).licence == "CC0"
-    about = json.loads((folder / "gansynth.json").read_text())
-    assert about["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "gansynth.json", "model.safetensors"]
-
-
-@pytest.mark.parametrize("what", ["damaged", "absent", "taken"])
-def test_what_cannot_be_converted_leaves_nothing(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, folder = files(SMALL, tmp_path), tmp_path / "out"
-    if what == "damaged":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif what == "absent":
-        path.unlink()
-    else:
-        folder.mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    assert run(["models", "convert", str(path), str(folder)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_converted_folder_with_other_weights_is_refused(tmp_path: Path) -> None:
-    a, b = (tmp_path / name for name in "ab")
-    for folder, config in ((a, SMALL), (b, CONFIGS["resnet"])):
-        path = tmp_path / "network.pkl"
-        path.write_bytes(dumps(snapshot(config)))
-        assert run(["models", "convert", str(path), str(folder)]) == 0
-    (a / "model.safetensors").write_bytes((b / "model.safetensors").read_bytes())
-    with pytest.raises(WeightsError, match=r"pair each file with its own config\.json"):
-        gansynth.load_generator(str(a))
