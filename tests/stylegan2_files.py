@@ -308,11 +308,15 @@ def easy(items: dict[str, Any]) -> Call:
 
 
 def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
-    """Weights of any values, but resampling filters of the usual ones."""
+    """Random weights of the sizes that training begins with, so that latents matter; the usual resampling filters."""
     random = np.random.default_rng(seed)
     tensors = {}
     for name, shape in expected_shapes(config).items():
         tensors[name] = np.asarray(random.standard_normal(shape), np.float32)
+        if name.startswith("mapping.fc"):
+            tensors[name] /= np.float32(config.lr_multiplier)
+        if "torgb" in name:
+            tensors[name] *= np.float32(0.3)
         if name.endswith("resample_filter"):
             taps = np.float32([math.comb(shape[0] - 1, i) for i in range(shape[0])])
             tensors[name] = np.outer(taps, taps) / np.outer(taps, taps).sum()

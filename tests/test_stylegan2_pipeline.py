@@ -207,7 +207,7 @@ def test_a_class_centre_is_the_mean_of_its_styles(animals: Path, cache: Path, mo
     for center, label in zip(found, (1, 3), strict=True):
         styles = generator.styles(torch.from_numpy(z), torch.full([len(z)], label))
         assert np.allclose(center, styles.double().mean(dim=0).numpy(), atol=1e-5)
-    assert gansynth.load_generator(str(animals)).centers([1]) is None  # type: ignore[attr-defined]
+    assert gansynth.load_generator(str(animals)).centers([1]) is None
 
 
 def test_class_centres_are_computed_once_kept_and_recorded(

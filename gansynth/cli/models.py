@@ -145,4 +145,4 @@ def _shown(value: object) -> list[str]:
         value = f"{value:,}"
     texts = value if isinstance(value, list) and any(" " in text for text in value) else None
     paragraphs = texts or [", ".join(value) if isinstance(value, list) else str(value)]
-    return [line for text in paragraphs if text for line in textwrap.wrap(text, _WIDTH)]
+    return [line for text in paragraphs if text for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -33,10 +33,15 @@ class RecipeOptions:
 
     def load(self, path: Path) -> Recipe:
         """The recipe in a file, with these options applied."""
+        return Recipe.load(path, self._overrides())
+
+    def apply(self, content: Mapping[str, Any]) -> Recipe:
+        """A recipe that is in no file, with these options applied."""
+        return Recipe.parse(content, self._overrides())
+
+    def _overrides(self) -> dict[str, Any]:
         overrides = dict(_assignment(text) for text in self.set)
-        if self.output is not None:
-            overrides["output"] = self.output
-        return Recipe.load(path, overrides)
+        return overrides if self.output is None else {**overrides, "output": self.output}
 
 
 @contextmanager

@@ -67,9 +67,11 @@ class StyleGenerator(Generator, Protocol):
 
     Attributes:
         w_dim: length of w.
+        num_ws: number of layers that take a w.
     """
 
     w_dim: int
+    num_ws: int
 
     def styles(self, z: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Styles before truncation.

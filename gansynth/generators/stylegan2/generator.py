@@ -39,7 +39,8 @@ class StyleGAN2Generator(Described):
         precision: str,
     ) -> None:
         super().__init__(info)
-        self.device, self.config, self.w_dim = torch.device(device), config, config.w_dim
+        self.device = torch.device(device)
+        self.w_dim, self.num_ws = config.w_dim, config.num_ws
         silent = info.options["noise_mode"] == "none"
         kept = {name: array for name, array in tensors.items() if not (silent and name.endswith("noise_const"))}
         named = {name: torch.from_numpy(array) for name, array in kept.items()}
@@ -76,7 +77,7 @@ class StyleGAN2Generator(Described):
     ) -> torch.Tensor:
         w, psi = to_device(w, self.device), to_device(truncation, self.device)
         if w.dim() == 2:
-            w = w[:, None].expand(-1, self.config.num_ws, -1)
+            w = w[:, None].expand(-1, self.num_ws, -1)
         cutoff: Any = self.info.options["truncation_cutoff"]
         return as_bytes(self.forward(truncated(w, psi, self._center(classes), cutoff), seeds))
 

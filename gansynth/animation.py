@@ -1,0 +1,64 @@
+"""Frames of an animation as files: a GIF, or numbered PNG images for a video encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import PIL.Image
+
+from gansynth.errors import InputError
+from gansynth.sheet import Image
+
+FRAME = "frame-%06d.png"
+MAX_FPS = 50.0  # viewers show a GIF no faster
+
+
+def save_gif(frames: Iterator[Image], path: Path, fps: float) -> None:
+    """Write a GIF that repeats without end; it appears as a whole or not at all.
+
+    Args:
+        frames: uint8 [h, w, 3] each; one at a time is in memory.
+        path: of the file; what is there is replaced.
+        fps: frames a second, at most 50; the format counts in hundredths of a second.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    images = (PIL.Image.fromarray(frame) for frame in frames)
+    first = next(images)
+    try:
+        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            first.save(made, "GIF", save_all=True, append_images=images, duration=10 * round(100 / fps), loop=0)
+            made.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def save_frames(frames: Iterator[Image], folder: Path) -> None:
+    """Write frame-000000.png, frame-000001.png, ... into a new folder; it appears as a whole or not at all.
+
+    Args:
+        frames: uint8 [h, w, 3] each; one at a time is in memory.
+        folder: to be made.
+
+    Raises:
+        InputError: it exists, or cannot be made.
+    """
+    if folder.exists():
+        raise InputError(f"--to {folder}: exists already; choose another folder, or remove it")
+    try:
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made = Path(temporary) / folder.name
+            made.mkdir()
+            for number, frame in enumerate(frames):
+                PIL.Image.fromarray(frame).save(made / (FRAME % number))
+            made.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"--to {path}: cannot be written ({error.strerror or error}); choose another place")
