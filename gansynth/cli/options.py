@@ -16,11 +16,8 @@ from gansynth.recipe import Recipe, parse_value
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class RecipeOptions:
-    """What every command that takes a recipe understands."""
-
-    output: str | None = None
-    "Where the dataset goes, in place of the recipe's `output`: a folder or an fsspec URL."
+class SourceOptions:
+    """What every command that renders from a recipe or a generator understands."""
 
     device: str = "auto"
     "auto, cpu or cuda:N."
@@ -40,7 +37,19 @@ class RecipeOptions:
         return Recipe.parse(content, self._overrides())
 
     def _overrides(self) -> dict[str, Any]:
-        overrides = dict(_assignment(text) for text in self.set)
+        return dict(_assignment(text) for text in self.set)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RecipeOptions(SourceOptions):
+    """What every command that takes a recipe and a dataset's place understands."""
+
+    output: str | None = None
+    "Where the dataset goes, in place of the recipe's `output`: a folder or an fsspec URL."
+
+    def _overrides(self) -> dict[str, Any]:
+        overrides = super()._overrides()
         return overrides if self.output is None else {**overrides, "output": self.output}
 
 

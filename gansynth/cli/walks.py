@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from gansynth.animation import FRAME, MAX_FPS, save_frames, save_gif
-from gansynth.cli.options import RecipeOptions, naming
+from gansynth.cli.options import SourceOptions, naming
 from gansynth.environment import choose_device
 from gansynth.errors import InputError
 from gansynth.generators import describe
@@ -26,7 +26,7 @@ from gansynth.session import resolve_for
 from gansynth.sheet import Image, Sheet
 from gansynth.walk import Space, Walk, frames, mixed
 
-DEFAULTS = RecipeOptions()
+DEFAULTS = SourceOptions()
 _MOST_SEEDS, _STATIONS = 1000, 4
 _RECIPES = (".yaml", ".yml")
 
@@ -50,11 +50,11 @@ def interpolate(
     truncation: float | None = None,
     mix: str | None = None,
     layer: int | None = None,
-    options: RecipeOptions = DEFAULTS,
+    options: SourceOptions = DEFAULTS,
 ) -> int:
     """Walk from seed to seed through the latent space, or mix the styles of two sets of seeds.
 
-    Examples:
+    For example:
 
         gansynth interpolate fashion-32 --class Coat --seeds 1,5,9
         gansynth interpolate deploy/recipes/demo.yaml --loop --steps 25 --to walk.gif
@@ -117,7 +117,7 @@ def _is_recipe(source: str) -> bool:
     return Path(source).suffix.lower() in _RECIPES
 
 
-def _recipe(source: str, class_: str | None, truncation: float | None, options: RecipeOptions) -> Recipe:
+def _recipe(source: str, class_: str | None, truncation: float | None, options: SourceOptions) -> Recipe:
     """The recipe, reduced to what a picture needs: no output, splits or labels."""
     if _is_recipe(source):
         recipe = options.load(Path(source))
