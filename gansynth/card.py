@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from gansynth.receipt import Receipt
 from gansynth.record import Record
@@ -47,7 +48,7 @@ def finished(record: Record, splits: Mapping[str, Sequence[Receipt]]) -> bytes:
 
 | | |
 |---|---|
-| generator | {info.name} ({info.family}, {kind}) |
+| generator | {PurePath(info.name).name} ({info.family}, {kind}) |
 | origin of the weights | {info.origin} |
 | licence of the weights | {info.licence} |
 | weights sha256 | `{info.weights_sha256}` |

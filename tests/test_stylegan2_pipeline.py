@@ -187,6 +187,8 @@ def test_licences_are_in_receipt_card_and_manifest_and_local_paths_in_none(make:
     for text in (receipt["licence"], card, metadata[b"gansynth.licence"].decode()):
         assert "NVIDIA Source Code License, for non-commercial use" in text
     assert "not settled" in card
+    assert "| generator | animals.pkl (" in card
+    assert str(folder.parent) not in card
     for path in folder.rglob("*"):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes()
 
