@@ -7,9 +7,9 @@ folder.
 from __future__ import annotations
 
 import copy
-import tempfile
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,7 @@ def _kept(path: Path, width: int) -> npt.NDArray[np.float32] | None:
 def _keep(path: Path, center: npt.NDArray[np.float32]) -> None:
     with suppress(OSError):  # it can be computed again
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
-            np.save(file, center)
-        Path(file.name).replace(path)
+        with TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            np.save(made, center)
+            made.replace(path)
