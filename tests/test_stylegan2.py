@@ -27,7 +27,8 @@ def normalised(v: np.ndarray) -> np.ndarray:
 
 def dense(v: np.ndarray, tensors: Arrays, name: str, rate: float = 1.0) -> np.ndarray:
     weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-    return weight @ v * rate / math.sqrt(len(v)) + rate * bias
+    # Not `weight @ v`: some BLAS kernels set floating-point flags for lanes that they discard, and numpy warns.
+    return (weight * v).sum(axis=1) * rate / math.sqrt(len(v)) + rate * bias
 
 
 def leaky(v: np.ndarray) -> np.ndarray:

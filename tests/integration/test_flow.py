@@ -175,20 +175,19 @@ class Refusing(Store):
 
 
 @pytest.fixture
-def block(
-    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Callable[[Dataset, Any], Session]], dict[str, Any]]:
-    """Run a block of six shards as Prefect does in a worker, in a session made by a function."""
+def block(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run a block of shards as Prefect does in a worker, in a session made by a function."""
     from flows import worker
     from flows.tasks import render_block
 
-    def _block(session: Callable[[Dataset, Any], Session]) -> dict[str, Any]:
-        recipe = {**SMALL, "samples_per_shard": 10, "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path)}
+    def _block(session: Callable[[Dataset, Any], Session], count: int = 6) -> dict[str, Any]:
+        changes = {"samples_per_shard": 10, "seeds": f"0-{count * 10 // 6 - 1}", "splits": {"train": 1.0}}
+        recipe = {**SMALL, **changes, "output": str(tmp_path)}
         begun = begin(gansynth.Recipe(**recipe), "cpu")
         made = session(begun.dataset, begun.generator)
         monkeypatch.setattr(worker, "session", lambda *arguments: made)
         at_once = render_block.with_options(retry_delay_seconds=0)
-        report: dict[str, Any] = at_once(str(tmp_path), list(range(6)), 1, False, False)
+        report: dict[str, Any] = at_once(str(tmp_path), list(range(count)), 1, False, False)
         return report
 
     return _block
@@ -210,10 +209,10 @@ def test_a_block_ends_when_several_shards_in_a_row_fail(block: Callable[..., dic
         broken.weights_sha256 = generator.weights_sha256
         return Session(dataset, "cpu", generator=broken)
 
-    report = block(session)
+    report = block(session, 30)
     assert [failure["shard"] for failure in report["failed"]] == ["train/000000", "train/000001", "train/000002"]
     assert "device lost" in report["failed"][-1]["error"]
-    assert calls <= 4, "the shards after those were tried too"  # one may be under way when the third is reported
+    assert calls <= 10, "the shards after those were tried too"  # some are under way when the third is reported
     assert report["made"] == []
 
 
