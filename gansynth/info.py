@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,9 +11,10 @@ from gansynth.labels import LabelSet
 Latent = Literal["truncated_normal", "normal", "numpy_normal"]
 TruncationRule = Literal["unit", "psi", "one"]
 
+_LARGEST_PSI = 1000.0  # far beyond every use, and safe in half precision
 _TRUNCATION_RULES = {
     "unit": "takes values above 0 and up to 1",
-    "psi": "takes any finite number (psi)",
+    "psi": f"takes numbers from -{_LARGEST_PSI:g} to {_LARGEST_PSI:g} (psi)",
     "one": "has no truncation and takes 1.0 alone",
 }
 
@@ -31,7 +31,7 @@ class GeneratorInfo:
         resolution: height and width of the images in pixels.
         labels: the classes; empty for unconditional generators.
         latents: distributions that z may come from, the family's default first.
-        truncation_rule: which truncations exist: "unit" (0, 1], "psi" any finite number, "one" 1.0 alone.
+        truncation_rule: which truncations exist: "unit" (0, 1], "psi" numbers of magnitude up to 1000, "one" 1.0 alone.
         options: generator_options with every default filled in.
         weights_sha256: identity of the weights; None when only loading them can tell.
         licence, origin: of the weights, for receipts and the dataset card.
@@ -56,7 +56,7 @@ class GeneratorInfo:
 
     def check_truncation(self, value: float) -> None:
         """Raise RecipeError if this generator has no such truncation."""
-        allowed = {"unit": 0 < value <= 1, "psi": math.isfinite(value), "one": value == 1.0}[self.truncation_rule]
+        allowed = {"unit": 0 < value <= 1, "psi": abs(value) <= _LARGEST_PSI, "one": value == 1.0}[self.truncation_rule]
         if not allowed:
             rule = _TRUNCATION_RULES[self.truncation_rule]
             raise RecipeError(f"truncation: saw {value:g}, but the generator {self.name} {rule}; change it")

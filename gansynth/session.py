@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
+
 from gansynth import card, centers, record
 from gansynth.claims import Claims
 from gansynth.commit import Site
@@ -18,6 +20,7 @@ from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
 from gansynth.generators import describe, load_for
 from gansynth.generators.protocol import Generator, StyleGenerator
 from gansynth.plan import Plan, ShardPlan
+from gansynth.progress import progress
 from gansynth.receipt import Receipt
 from gansynth.recipe import Recipe
 from gansynth.record import Record
@@ -127,8 +130,15 @@ def _record_centers(dataset: Dataset, generator: Generator) -> None:
     classes = dataset.record.recipe.classes
     if not isinstance(generator, StyleGenerator) or dataset.store.exists(centers.FILE):
         return
-    if (found := generator.centers([label.index for label in classes])) is not None:
-        dataset.store.publish(centers.FILE, centers.encode(classes, found))
+    if generator.centers([label.index for label in classes[:1]]) is None:
+        return
+    with progress(len(classes), "class centres") as advance:
+        found = []
+        for label in classes:
+            if (center := generator.centers([label.index])) is not None:
+                found.append(center)
+            advance(1)
+    dataset.store.publish(centers.FILE, centers.encode(classes, np.concatenate(found)))
 
 
 def _write_card(dataset: Dataset) -> None:

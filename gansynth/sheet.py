@@ -51,7 +51,7 @@ class Sheet:
             largest: height and width in pixels that images are shrunk to if they are larger.
         """
         font = PIL.ImageFont.load_default(_TEXT - 2)
-        size = self.cell * -(-_SMALLEST // self.cell)  # whole multiples keep pixels square
+        size = drawn_size(self.cell)
         size = min(size, largest or size)
         smooth = PIL.Image.Resampling.LANCZOS if size < self.cell else PIL.Image.Resampling.NEAREST
         span = len(self.columns) // len(self.groups)
@@ -77,6 +77,11 @@ class Sheet:
         buffer = io.BytesIO()
         canvas.save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
+
+
+def drawn_size(cell: int) -> int:
+    """Height and width in pixels at which a sheet shows images of a size: small ones in whole multiples."""
+    return cell * -(-_SMALLEST // cell)
 
 
 def preview(

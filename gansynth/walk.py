@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -145,8 +146,8 @@ def mixed(
     w = artist.styles(styled, [*coarse, *fine])
     layers = np.repeat(w[:, None], styled.num_ws, axis=1)
     rows, columns = layers[: len(coarse)], layers[len(coarse) :]
-    grid = [np.concatenate([row[:layer], column[layer:]]) for row in rows for column in columns]
-    images = list(artist.render(styled.sample_styles, np.stack([*layers, *grid]), coarse[0]))
+    grid = (np.concatenate([row[:layer], column[layer:]]) for row in rows for column in columns)
+    images = list(artist.render(styled.sample_styles, chain(layers, grid), coarse[0]))
     sources, crossed = images[: len(layers)], images[len(layers) :]
     across = len(fine)
     return Sheet(
@@ -181,7 +182,7 @@ class _Artist:
         with reproducible(self._recipe.threads):
             return np.asarray(styled.styles(z, torch.full([len(seeds)], self._class)).cpu().numpy())
 
-    def render(self, sample: Callable[..., torch.Tensor], vectors: Floats, seed: int) -> Iterator[Image]:
+    def render(self, sample: Callable[..., torch.Tensor], vectors: Iterable[Floats], seed: int) -> Iterator[Image]:
         """Images of the vectors, padded to whole batches as in a dataset."""
         import torch
 
@@ -191,11 +192,12 @@ class _Artist:
             torch.full([size], self._recipe.truncations[0]),
             torch.full([size], seed),
         )
-        for first in range(0, len(vectors), size):
-            index = np.minimum(np.arange(first, first + size), len(vectors) - 1)
+        remaining = iter(vectors)
+        while batch := list(islice(remaining, size)):
+            full = np.stack([*batch, *[batch[-1]] * (size - len(batch))])
             with reproducible(self._recipe.threads):
-                images = sample(torch.from_numpy(vectors[index]), *arguments)
-            yield from images[: len(vectors) - first].cpu().numpy()
+                images = sample(torch.from_numpy(full), *arguments)
+            yield from images[: len(batch)].cpu().numpy()
 
 
 def _subject(recipe: ResolvedRecipe) -> str:

@@ -442,6 +442,13 @@ def array(values: np.ndarray[Any, Any], code: str = "f4") -> Call:
     return Call(function, (Name("numpy", "ndarray"), (0,), b"b"), state=state)
 
 
+def buffer(values: np.ndarray[Any, Any], code: str = "f4") -> Call:
+    """A numpy array as protocol 5 has it."""
+    data = np.ascontiguousarray(values).astype("<" + code).tobytes()
+    content = Raw(b"\x96" + len(data).to_bytes(8, "little") + data)
+    return Call(Name("numpy._core.numeric", "_frombuffer"), (content, dtype(code), values.shape, "C"))
+
+
 def network(state: Any) -> Call:
     """A network of TensorFlow."""
     return Call(Name("dnnlib.tflib.network", "Network"), (), new=True, state=state)

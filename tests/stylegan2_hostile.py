@@ -143,7 +143,6 @@ _add(
     list_of_mark=_p4(b"(l"),
     dict_of_mark=_p4(b"(d"),
     frozenset_of_mark=_p4(b"(\x91"),
-    bytearray8=_p4(b"\x96" + bytes(8)),
     next_buffer=b"\x80\x05\x97.",
     readonly_buffer=b"\x80\x05N\x98.",
     proto_again=_p4(b"\x80\x04N"),
@@ -198,6 +197,7 @@ def _persistent(index: int, value: Any) -> bytes:
 
 
 _RAW_EVIL = Raw(_EVIL[2:-1])
+_FROM_BUFFER = Name("numpy.core.numeric", "_frombuffer")
 _add(
     "Unsafe",
     nested_pickle=_in_ema(load(_EVIL)),
@@ -224,6 +224,7 @@ _add(
 )
 _add(
     "Damaged",
+    bytearray8_endless=_p4(b"\x96" + b"\xff" * 8),
     nested_zip=_in_ema(load(_zip())),
     nested_empty=_in_ema(load(b"")),
     nested_tensor=_in_ema(load(dumps(0x1950A86A20F9469CFC6C, 2))),
@@ -326,6 +327,11 @@ _add(
     array_of_other_class=_in_ema(
         Call(Name("numpy.core.multiarray", "_reconstruct"), (Name("collections", "OrderedDict"), (0,), b"b"))
     ),
+    buffer_of_other_order=_in_ema(Call(_FROM_BUFFER, (_ONES.tobytes(), dtype("f4"), (2, 3), "K"))),
+    buffer_of_nothing=_in_ema(Call(_FROM_BUFFER, ())),
+    buffer_of_text=_in_ema(Call(_FROM_BUFFER, ("text", dtype("f4"), (1,), "C"))),
+    buffer_too_short=_in_ema(Call(_FROM_BUFFER, (_ONES.tobytes(), dtype("f4"), (1 << 40,), "C"))),
+    buffer_of_code=_in_ema(Call(_FROM_BUFFER, (_RAW_EVIL, dtype("f4"), (1,), "C"))),
     array_of_matrix=_p4(_global("numpy", "matrix")),
 )
 

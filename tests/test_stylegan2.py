@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stylegan2_files
 import torch
 from scipy.signal import convolve2d, correlate2d
-from stylegan2_files import CONFIGS, SMALL, random_tensors, written
+from stylegan2_files import CONFIGS, SMALL, dumps, random_tensors, written
 
 import gansynth
 from gansynth.errors import RenderError
@@ -154,6 +155,32 @@ def test_images_are_those_of_the_formulas(
     assert np.allclose(found, expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("name", ["skip", "orig", "resnet"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_comes_close_at_any_size(
+    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthesis, "_LARGE", 8 * 8)
+    path = str(written(CONFIGS[name], tmp_path))
+    exact, half = (gansynth.load_generator(path, precision=p) for p in ("float32", precision))
+    z, classes = latents(CONFIGS[name], 2)
+    images = [generator.sample(z, classes, torch.ones(2)).int() for generator in (exact, half)]
+    assert (images[0] - images[1]).abs().float().mean() < 5
+
+
+@pytest.mark.parametrize("what", ["b8.conv1.weight", "b8.conv1.affine"])
+def test_channels_of_zeros_are_rendered(what: str, tmp_path: Path) -> None:
+    tensors = random_tensors(SMALL)
+    for key in tensors:
+        if key.startswith(f"synthesis.{what}"):
+            tensors[key] = np.zeros_like(tensors[key])
+    path = tmp_path / "zeros.pkl"
+    path.write_bytes(dumps({"G_ema": stylegan2_files.generator(SMALL, tensors)}))
+    loaded: Any = gansynth.load_generator(str(path))
+    ws = np.random.default_rng(1).normal(size=(1, SMALL.num_ws, SMALL.w_dim)).astype(np.float32)
+    assert np.allclose(loaded.forward(torch.from_numpy(ws))[0].numpy(), rendered(SMALL, tensors, ws[0]), atol=1e-4)
+
+
 def test_bytes_are_those_of_the_reference_tools(tmp_path: Path) -> None:
     generator: Any = gansynth.load_generator(str(written(SMALL, tmp_path)))
     z, classes = latents(SMALL, 2)
@@ -221,6 +248,13 @@ def test_random_noise_belongs_to_the_seed_and_not_to_the_place_in_the_batch(tmp_
     assert (sampled(path, [1.0, 1.0, 1.0], [5, 6, 5], noise_mode="random") == a).all()
     with pytest.raises(RenderError, match="seeds"):
         sampled(path, [1.0], noise_mode="random")
+
+
+def test_noise_is_not_the_latent_of_its_seed(tmp_path: Path) -> None:
+    generator: Any = gansynth.load_generator(str(written(SMALL, tmp_path)), options={"noise_mode": "random"})
+    z = torch.randn(1, 16, generator=torch.Generator().manual_seed(5)).flatten()
+    noise = generator._noise(torch.tensor([5]))[0].flatten()
+    assert (noise[:16] != z).all()
 
 
 def test_without_noise_is_as_if_its_strength_were_zero(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors
 import torch
 from stylegan2_files import CONFIGS, SMALL, dumps, tensorflow, written
 
@@ -93,6 +94,12 @@ def test_class_names_that_do_not_fit_are_refused(animals: Path, text: str | byte
     animals.with_suffix(".labels.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(WeightsError, match=rf"animals\.labels\.txt: .*{said}"):
         describe(str(animals))
+
+
+def test_names_and_suffixes_as_other_systems_write_them(animals: Path) -> None:
+    animals.with_suffix(".labels.txt").write_bytes(b"\xef\xbb\xbfant\r\nbee\r\ncat\r\ndog\r\n")
+    shouted = animals.rename(animals.with_suffix(".PKL"))
+    assert [label.name for label in describe(str(shouted)).labels.classes] == ["ant", "bee", "cat", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -281,16 +288,24 @@ def test_who_knows_the_licence_and_the_classes_says_so(animals: Path, tmp_path: 
     assert [label.name for label in info.labels.classes] == ["w", "x", "y", "z"]
 
 
-@pytest.mark.parametrize("what", ["damaged", "absent", "taken", "names"])
-def test_what_cannot_be_converted_leaves_nothing(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, folder = written(SMALL, tmp_path), tmp_path / "out"
+@pytest.mark.parametrize("what", ["damaged", "absent", "taken", "names", "channels", "full"])
+def test_what_cannot_be_converted_leaves_nothing(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = written(replace(SMALL, img_channels=4 if what == "channels" else 3), tmp_path), tmp_path / "out"
     if what == "damaged":
         path.write_bytes(path.read_bytes()[:-100])
     elif what == "absent":
         path.unlink()
     elif what == "names":
         path.with_suffix(".labels.txt").write_text("a\nb\n")
-    else:
+    elif what == "full":
+
+        def fail(*_: Any) -> None:
+            raise safetensors.SafetensorError("I/O error: no space left on device")
+
+        monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    elif what == "taken":
         folder.mkdir()
     before = sorted(tmp_path.rglob("*"))
     assert run(["models", "convert", str(path), str(folder)]) == 2

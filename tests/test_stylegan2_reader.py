@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stylegan2_files
 from stylegan2_files import (
     SMALL,
     TINY,
@@ -208,6 +209,12 @@ def test_a_snapshot_of_tensorflow_gets_the_names_and_layouts_of_pytorch(
         if key.endswith("affine.bias"):
             expected[key] = expected[key] + np.float32(1)
     assert_equal(found.tensors, expected)
+
+
+def test_arrays_of_protocol_5_are_read_too(written: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = written(tensorflow())
+    monkeypatch.setattr(stylegan2_files, "array", stylegan2_files.buffer)
+    assert_equal(written(tensorflow(), protocol=5).tensors, expected.tensors)
 
 
 def test_a_filter_of_tensorflow_is_made_of_its_taps(written: Callable[..., Snapshot]) -> None:

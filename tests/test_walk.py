@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageSequence
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ import gansynth
 from gansynth.cli import run
 from gansynth.errors import InputError
 from gansynth.generators import describe, load_for
+from gansynth.recipe import Recipe
 from gansynth.resolve import ResolvedRecipe, resolve
 from gansynth.walk import Walk, frames, lerp, mixed, slerp
 
@@ -177,6 +179,26 @@ def test_a_gif_holds_every_frame_and_repeats(tmp_path: Path) -> None:
         assert (image.n_frames, image.info["duration"], image.info["loop"]) == (8, 50, 0)
 
 
+def test_a_gif_lasts_as_long_as_its_frames_a_second_say(tmp_path: Path) -> None:
+    path = tmp_path / "walk.gif"
+    options = ["--loop", "--steps", "4", "--fps", "40", "--to", str(path), "--device", "cpu"]
+    assert run(["interpolate", "fashion-32", *options, "--seeds", "1,5"]) == 0
+    with PIL.Image.open(path) as image:
+        durations = [frame.info["duration"] for frame in PIL.ImageSequence.Iterator(image)]
+    assert sum(durations) == 8 * 25
+    assert set(durations) == {20, 30}
+
+
+def test_a_dataset_is_walked_as_its_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe(name="mine", generator="fashion-32", classes=["Bag"], truncation=[0.5], seeds="7,9", output="set")
+    gansynth.generate(recipe, device="cpu")
+    assert run(["interpolate", "set", "--steps", "2", "--to", "a", "--device", "cpu"]) == 0
+    direct = ["--class", "Bag", "--truncation", "0.5", "--seeds", "7,9", "--steps", "2", "--device", "cpu"]
+    assert run(["interpolate", "fashion-32", *direct, "--to", "b"]) == 0
+    assert all((Path("a") / p.name).read_bytes() == p.read_bytes() for p in Path("b").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -185,7 +207,13 @@ def test_a_gif_holds_every_frame_and_repeats(tmp_path: Path) -> None:
         (["fashion-32", "--class", "Hat"], "Hat"),
         (["fashion-32", "--seeds", "1"], "two or more"),
         (["fashion-32", "--seeds", "0-4000000000"], "1,000 at most"),
+        (["fashion-32", "--seeds", ""], "--seeds"),
         (["fashion-32", "--steps", "0"], "--steps"),
+        (["fashion-32", "--steps", "30000"], "134 million pixels"),
+        (["fashion-32", "--steps", "200000", "--to", "a.gif"], "134 million pixels"),
+        (["fashion-32", "--to", "walk.mp4"], "video encoder"),
+        (["fashion-32", "--fps", "0.001"], "--fps"),
+        (["fashion-32", "--mix", "2", "--steps", "4"], "--mix"),
         (["fashion-32", "--truncation", "2"], "truncation"),
         (["fashion-32", "--fps", "0"], "--fps"),
         (["fashion-32", "--layer", "2"], "--layer"),

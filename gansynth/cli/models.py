@@ -30,7 +30,9 @@ def list_models() -> int:
     for name, known in weights.KNOWN.items():
         place = "embedded" if known.files is None else "here" if weights.locate(name) else "to be pulled"
         print(f"{name:18}{known.resolution:>8}{known.num_classes:>9,}{known.z_dim:>6}{known.parameters:>9.1f}  {place}")
-    print("\nBesides: a folder or file of BigGAN-deep weights; `fake`, textures without a network.")
+    print(
+        "\nBesides: a StyleGAN2 snapshot (.pkl) or converted folder; a folder or file of BigGAN-deep weights; `fake`, textures without a network."
+    )
     return 0
 
 

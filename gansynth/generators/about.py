@@ -53,7 +53,7 @@ def read_labels_file(path: Path, count: int) -> Sequence[str]:
         WeightsError: unreadable, another number of names than classes, or an empty one.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as text ({error}); give a file of one class name a line") from None
     if "" in names:

@@ -123,8 +123,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def weights_file(path: Path) -> Path:
     """The file with the tensors: the path itself, or the one in that folder. Raises WeightsError if there is none."""
-    if path.is_file():
+    if path.is_file() and path.name != CONFIG_NAME:
         return path
+    path = path.parent if path.is_file() else path
     for name in WEIGHTS_NAMES:
         if (path / name).is_file():
             return path / name

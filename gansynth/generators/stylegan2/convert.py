@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 
 from gansynth.errors import OutputError, WeightsError
 from gansynth.generators import about, weights
-from gansynth.generators.stylegan2.family import ORIGIN
+from gansynth.generators.stylegan2.family import ORIGIN, require_pictures
 from gansynth.generators.stylegan2.licence import LICENCE, terms_of
 from gansynth.generators.stylegan2.snapshot import read
 
@@ -33,11 +33,13 @@ def convert(source: Path, folder: Path, licence: str | None = None, labels: Path
         WeightsError: the snapshot is refused or damaged, or the names do not fit it.
         OutputError: the folder exists or cannot be made.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     if folder.exists():
         raise OutputError(f"{folder}: exists already; choose another folder, or remove it")
     snapshot = read(source)
+    require_pictures(snapshot.config, source)
     given: dict[str, object] = {
         "licence": licence or LICENCE,
         "terms": [] if licence else list(terms_of(source)),
@@ -61,8 +63,9 @@ def convert(source: Path, folder: Path, licence: str | None = None, labels: Path
         finally:
             with suppress(OSError):
                 shutil.rmtree(temporary)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); choose another place") from None
+    except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder}: cannot be written ({reason}); make room, or choose another place") from None
     return folder
 
 

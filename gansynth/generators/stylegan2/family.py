@@ -46,10 +46,7 @@ def describe(path: Path, options: Mapping[str, Any]) -> GeneratorInfo:
         WeightsError: the file is refused, damaged or of another network.
     """
     config = _config(path)
-    if config.img_channels not in (1, 3):
-        raise WeightsError(
-            f"{path}: renders {config.img_channels} channels; only colour and greyscale images are supported"
-        )
+    require_pictures(config, path)
     facts: dict[str, Any]
     if _is_snapshot(path):
         labels, facts = _labels_beside(path, config.c_dim), {"terms": terms_of(path)}
@@ -64,7 +61,7 @@ def describe(path: Path, options: Mapping[str, Any]) -> GeneratorInfo:
         num_classes=config.c_dim,
         resolution=config.resolution,
         labels=labels or numbered_classes(config.c_dim),
-        latents=("numpy_normal", "normal", "truncated_normal"),
+        latents=("numpy_normal", "normal"),
         truncation_rule="psi",
         options=_chosen(options, config),
         w_dim=config.w_dim,
@@ -112,8 +109,16 @@ def load(info: GeneratorInfo, path: Path, device: str, precision: str) -> StyleG
     return StyleGAN2Generator(replace(info, weights_sha256=identity), config, arrays, device, precision)
 
 
+def require_pictures(config: Config, path: Path) -> None:
+    """Raise WeightsError if what a network renders is neither colour nor greyscale."""
+    if config.img_channels not in (1, 3):
+        raise WeightsError(
+            f"{path}: renders {config.img_channels} channels; only colour and greyscale images are supported"
+        )
+
+
 def _is_snapshot(path: Path) -> bool:
-    return path.is_file() and path.suffix == SUFFIX
+    return path.is_file() and path.suffix.lower() == SUFFIX
 
 
 def _config(path: Path) -> Config:

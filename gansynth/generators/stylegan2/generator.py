@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,7 +102,7 @@ class StyleGAN2Generator(Described):
         """Random noise of every layer, a stream for each sample."""
         if seeds is None:
             raise RenderError("random noise needs seeds; pass them, or use noise_mode const")
-        streams = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+        streams = [torch.Generator().manual_seed(_noise_seed(seed)) for seed in seeds.tolist()]
         sides = self._synthesis.noise_sides()
         layers = [torch.stack([torch.randn(1, side, side, generator=s) for s in streams]) for side in sides]
         return [to_device(layer, self.device) for layer in layers]
@@ -123,6 +124,12 @@ class StyleGAN2Generator(Described):
         if self.info.options["truncation_center"] == "global":
             return None
         return np.stack([self._class_center(label).cpu().numpy() for label in classes])
+
+
+def _noise_seed(seed: int) -> int:
+    """Of a sample's noise; not the seed itself, of which latents may be drawn by the same kind of stream."""
+    digest = hashlib.sha256(f"stylegan2 noise {seed}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def as_bytes(images: torch.Tensor) -> torch.Tensor:

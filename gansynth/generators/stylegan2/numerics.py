@@ -54,6 +54,10 @@ class Array(Buildable):
         if self.tensor is not None or type(state) is not tuple or len(state) != 5 or not _same(state[:1], (1,)):
             raise Unsafe("a numpy.ndarray with a state that arrays do not have")
         _, shape, dtype, column_major, payload = state
+        self.fill(payload, dtype, shape, column_major)
+
+    def fill(self, payload: Value, dtype: Value, shape: Value, column_major: Value) -> None:
+        """Take the content; raises Unsafe if it is none."""
         kind = _kind(dtype)
         if type(shape) is not tuple or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
             raise Unsafe("a numpy.ndarray whose shape is none")
@@ -83,6 +87,16 @@ def reconstruct(arguments: tuple[Value, ...]) -> Array:
     ):
         raise Unsafe("numpy's _reconstruct of something other than an array")
     return Array()
+
+
+def from_buffer(arguments: tuple[Value, ...]) -> Array:
+    """The handler of numpy's _frombuffer, by which protocol 5 makes an array. Raises Unsafe for any other arguments."""
+    if len(arguments) != 4 or type(arguments[3]) is not str or arguments[3] not in ("C", "F"):
+        raise Unsafe("numpy's _frombuffer with arguments that no snapshot has")
+    payload, dtype, shape, order = arguments
+    array = Array()
+    array.fill(payload, dtype, shape, order == "F")
+    return array
 
 
 def scalar(source: Source, arguments: tuple[Value, ...]) -> bool | int | float:

@@ -214,6 +214,7 @@ _INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
         "B": _bytes(4),
         "C": _bytes(1),
         "\x8e": _bytes(8),
+        "\x96": _bytes(8),
         ")": _constant(()),
         "]": lambda machine: machine.push([]),
         "}": lambda machine: machine.push({}),

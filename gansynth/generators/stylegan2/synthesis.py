@@ -21,6 +21,7 @@ from torch import nn
 
 _SLOPE = 0.2
 _EPSILON = 1e-8
+_TINY = 1e-30  # keeps channels of zeros from becoming NaN
 _LARGE = 128 * 128  # pixels from which samples are rendered one by one on a CPU
 _HALF_BLOCKS = 4  # of the highest resolutions, as the reference trains them
 _STRIP = 2**21  # elements of the largest tensor of a strip
@@ -96,7 +97,7 @@ class StyledConvolution(nn.Module):
         weight, gain = tensors["weight"], math.sqrt(2) * gain
         self.register_buffer("squares", weight.square().sum(dim=(2, 3)).T.contiguous())
         # Kept small for half precision; demodulation makes up for it.
-        peak = weight.abs().amax(dim=(1, 2, 3)) * math.sqrt(weight[0].numel())
+        peak = weight.abs().amax(dim=(1, 2, 3)).clamp_min(_TINY) * math.sqrt(weight[0].numel())
         self.register_buffer(
             "weight", (weight / peak[:, None, None, None]).contiguous(memory_format=torch.channels_last)
         )
@@ -115,7 +116,7 @@ class StyledConvolution(nn.Module):
         """Scales of the input channels [n, in] and of the output channels [n, out], from w [n, w_dim]."""
         scale = self.affine(w)
         demodulation = (scale.square() @ self.squares + _EPSILON).rsqrt() * self.peak
-        largest = scale.abs().amax(dim=1, keepdim=True)
+        largest = scale.abs().amax(dim=1, keepdim=True).clamp_min(_TINY)
         return scale / largest, demodulation * largest
 
     def noise_of(self, random: torch.Tensor | None) -> torch.Tensor | None:
@@ -357,7 +358,7 @@ class Synthesis(nn.Module):
             start = max(0, 2 * number - 1)
             styles = w[:, start : start + (2 if number == 0 else 3)]
             mine = [None, None] if noises is None else list(noises[start : start + (1 if number == 0 else 2)])
-            if self._in_strips and x.device.type == "cpu" and side * side >= _LARGE:
+            if self._in_strips and self._half == torch.float32 and x.device.type == "cpu" and side * side >= _LARGE:
                 if len(x) > 1:
                     return self._each(number, x, image, w, noises)
                 x, image = block.one_by_one(x, image, styles, mine, last=number == len(self.blocks) - 1)

@@ -72,6 +72,8 @@ def of_snapshots(source: Source, budget: Budget) -> Vocabulary:
         ("numpy._core.multiarray", "scalar"): scalar,
         ("numpy.core.multiarray", "_reconstruct"): numerics.reconstruct,
         ("numpy._core.multiarray", "_reconstruct"): numerics.reconstruct,
+        ("numpy.core.numeric", "_frombuffer"): numerics.from_buffer,
+        ("numpy._core.numeric", "_frombuffer"): numerics.from_buffer,
     }
     makes = {("dnnlib.util", "EasyDict"): EasyDict, ("dnnlib.tflib.network", "Network"): Network}
     return Vocabulary(
