@@ -7,6 +7,7 @@ GansynthError
 │   ├── WeightsError        weights are missing, damaged or of another network
 │   └── OutputError         the output cannot be used: unwritable, another recipe, another environment
 ├── RenderError             the generator gave no usable images; the shard fails
+├── TrainingError           training cannot go on, since numbers are no longer finite; the last checkpoint is kept
 ├── StoreError              storage cannot be reached, read or written; worth a retry; exit code 2
 │   ├── StoreMissing        there is no such file; exit code 1
 │   └── StoreDamaged        a file holds other bytes than were written; exit code 1
@@ -54,6 +55,10 @@ class RenderError(GansynthError):
     """The generator gave no usable images."""
 
 
+class TrainingError(GansynthError):
+    """Training cannot go on. The last good checkpoint is kept."""
+
+
 class StoreError(GansynthError):
     """Storage cannot be reached, read or written, which says nothing about what is stored there.
 
@@ -86,7 +91,7 @@ class DownloadError(GansynthError):
 
 
 class Interrupted(GansynthError):
-    """Stopped on request, at a shard boundary. What was committed stays.
+    """Stopped on request, at a boundary from which the same command goes on. What was committed stays.
 
     Args:
         signal_number: the signal that asked for it; the exit code is 128 plus this number.

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 30.0
-Advance = Callable[[int], None]
+
+
+class Advance(Protocol):
+    """Tell of finished units, and of how it goes."""
+
+    def __call__(self, count: int, note: str = "", /) -> None: ...
 
 
 @contextmanager
@@ -35,17 +41,19 @@ def _bar(console: Console, total: int, unit: str, done: int) -> Iterator[Advance
         MofNCompleteColumn(),
         TextColumn(unit),
         TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total, completed=done, rate="")
+        task = bar.add_task("", total=total, completed=done, rate="", note="")
         start, count = time.monotonic(), 0
 
-        def advance(number: int) -> None:
+        def advance(number: int, note: str = "", /) -> None:
             nonlocal count
             count += number
-            bar.update(task, advance=number, rate=f"{count / max(time.monotonic() - start, 1e-6):,.1f}/s")
+            rate = f"{count / max(time.monotonic() - start, 1e-6):,.1f}/s"
+            bar.update(task, advance=number, rate=rate, note=note)
 
         yield advance
 
@@ -55,18 +63,22 @@ def _lines(total: int, unit: str, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
     count = 0
 
-    def advance(number: int) -> None:
+    def advance(number: int, note: str = "", /) -> None:
         nonlocal count, last
         count += number
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
             last, rate = now, count / (now - start)
             left = (total - done - count) / rate if rate else 0
-            print(
-                f"{done + count:,}/{total:,} {unit}, {rate:,.1f}/s, {duration(left)} left", file=sys.stderr, flush=True
-            )
+            told = f"{done + count:,}/{total:,} {unit}, {rate:,.1f}/s, {duration(left)} left"
+            print(f"{told}, {note}" if note else told, file=sys.stderr, flush=True)
 
     yield advance
+
+
+def tell(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

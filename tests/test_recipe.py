@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from gansynth.errors import RecipeError
-from gansynth.recipe import _TAKES, ImageFormat, Recipe, parse_value
+from gansynth.recipe import _TAKES, ImageFormat, Recipe
+from gansynth.recipe_file import parse_value
 
 BASE: dict[str, Any] = {"name": "small", "generator": "fake", "classes": [0, 1], "seeds": "0-9"}
 Overrides = dict[str, Any]

@@ -31,7 +31,7 @@ def lines(report: Report) -> Iterator[str]:
         yield f"{report.network_ratio:.2f} times the library{difference}"
     if found := report.precision_difference:
         yield (
-            f"to float32: mean {found.mean:.3f}, largest {found.largest} grey levels; Frechet distance {found.frechet:.4f} "
+            f"to float32: mean {found.mean:.3f}, largest {found.largest} grey levels; Frechet distance {found.frechet:.1e} "
             f"on {found.features} ({found.images:,} images)"
         )
     yield ""

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gansynth.errors import InputError, LabelError, RecipeError
-from gansynth.recipe import Recipe, parse_value
+from gansynth.recipe import Recipe
+from gansynth.recipe_file import parse_value
 
 
 @Parameter(name="*")
@@ -37,7 +38,7 @@ class SourceOptions:
         return Recipe.parse(content, self._overrides())
 
     def _overrides(self) -> dict[str, Any]:
-        return dict(_assignment(text) for text in self.set)
+        return overrides(self.set)
 
 
 @Parameter(name="*")
@@ -60,6 +61,11 @@ def naming(recipe: Path | str) -> Iterator[None]:
         yield
     except (RecipeError, LabelError) as error:
         raise type(error)("\n".join(f"recipe {recipe}: {line}" for line in str(error).splitlines())) from None
+
+
+def overrides(assignments: list[str]) -> dict[str, Any]:
+    """Keys and values of texts such as "truncation=[0.4,0.9]"."""
+    return dict(_assignment(text) for text in assignments)
 
 
 def _assignment(text: str) -> tuple[str, object]:

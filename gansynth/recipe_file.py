@@ -1,0 +1,181 @@
+"""Recipes as YAML files: reading them, overriding keys, and one plain line for every fault."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from gansynth.errors import RecipeError, quoted
+
+_NAME = re.compile(r"\w[\w .+()-]{0,99}\Z")
+
+
+def _number(value: object) -> object:
+    """Accept 1 for 1.0, as YAML users write it; refuse booleans and text, which pydantic or Python would convert."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("which is too large for a number; write a number such as 0.5") from None
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("which is not a finite number; write a number such as 0.5")
+    return value
+
+
+def as_list(value: object) -> object:
+    return [value] if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
+
+
+Number = Annotated[float, BeforeValidator(_number), AfterValidator(_finite)]
+Auto = Literal["auto"]
+
+
+CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RecipeFile(BaseModel):
+    """Base of recipes. Every recipe has a name.
+
+    Raises:
+        RecipeError: one line for each fault.
+    """
+
+    model_config = CONFIG
+    takes: ClassVar[Mapping[str, str]]
+    "What each key takes, for messages."
+    record_keys: ClassVar[frozenset[str]] = frozenset()
+    "Keys that the recipe has beside its own where gansynth keeps it; reading it back drops them."
+    record_mark: ClassVar[str] = "fingerprint"
+    "The one of them by which such a file is known."
+
+    name: str
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            # A union reports each of its branches; the first report about a key says enough.
+            first = {item["loc"][:1]: item for item in reversed(error.errors(include_url=False))}
+            raise RecipeError("\n".join(self._explain(item) for item in reversed(first.values()))) from None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError(
+                "which is not a plain name; use letters, digits, spaces and . _ + ( ) - (no path separators), "
+                "at most 100 characters, a letter or digit first"
+            )
+        return value
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read a recipe from a YAML file, or from the one that a dataset or a run keeps.
+
+        Args:
+            path: the file.
+            overrides: values that replace the file's, by key; "image.quality" reaches into a mapping.
+
+        Raises:
+            RecipeError: no such file, not YAML, not a mapping, or an invalid recipe; names the file.
+        """
+        path = Path(path)
+        try:
+            content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RecipeError(f"recipe {path}: there is no such file; check the path") from None
+        except UnicodeDecodeError:
+            raise RecipeError(f"recipe {path}: is not UTF-8 text; save it as UTF-8") from None
+        except OSError as error:
+            raise RecipeError(f"recipe {path}: cannot be read ({error}); check the path and its permissions") from None
+        except (YAMLError, ValueError, RecursionError) as error:
+            raise RecipeError(f"recipe {path}: is not valid YAML ({_reason(error)}); correct that line") from None
+        if not isinstance(content, dict):
+            seen = "an empty file" if content is None else "a list" if isinstance(content, list) else "a single value"
+            raise RecipeError(
+                f"recipe {path}: saw {seen}, not a mapping; write `key: value` lines, such as `name: demo`"
+            )
+        return cls.parse(content, overrides, source=f"recipe {path}: ")
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, source: str = "") -> Self:
+        """A recipe from a mapping; see `load`."""
+        data = dict(content)
+        if cls.record_mark in data:
+            data = {key: value for key, value in data.items() if key not in cls.record_keys}
+        for key, value in (overrides or {}).items():
+            _override(data, key, value)
+        if bad := [key for key in data if not isinstance(key, str)]:
+            raise RecipeError(f"{source}saw the key {bad[0]!r}, which is not text; keys are words such as `name`")
+        try:
+            return cls(**data)
+        except RecipeError as error:
+            raise RecipeError("\n".join(source + line for line in str(error).splitlines())) from None
+
+    @classmethod
+    def _explain(cls, item: Any) -> str:
+        """One pydantic error as one line: where, what was seen, why it is wrong, what to do."""
+        location, seen = item["loc"], item.get("input")
+        key = ".".join(str(step) for step in location[:2] if step in cls.takes)
+        if item["type"] == "extra_forbidden":
+            name = ".".join(map(str, location))
+            name = name if name.isprintable() else repr(name)
+            return f"saw the key `{name}`, which does not exist; {cls._nearest_key(location)}"
+        if item["type"] == "missing":
+            return f"the key `{key}` is missing; it takes {cls.takes[key]}"
+        if item["type"] == "value_error":
+            return f"{key}: saw {_short(seen)}, {item['ctx']['error']}"
+        return f"{key}: saw {_short(seen)}, which it cannot be; it takes {cls.takes[key.rpartition('.')[2]]}"
+
+    @classmethod
+    def _nearest_key(cls, location: tuple[str, ...]) -> str:
+        model: type[BaseModel] = cls
+        for step in location[:-1]:
+            inner = model.model_fields[str(step)].annotation if str(step) in model.model_fields else None
+            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+                break
+            model = inner
+        close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+        return f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(model.model_fields)}"
+
+
+def parse_value(text: str) -> Any:
+    """The value that a text such as "[0.4, 0.9]" has in a recipe (YAML 1.2), for overrides from a command line."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(f"saw {quoted(text)}, which is not a YAML value ({_reason(error)})") from None
+
+
+def _override(data: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for step in path:
+        inner = data.get(step)
+        data[step] = dict(inner) if isinstance(inner, Mapping) else {}
+        data = data[step]
+    data[last] = value
+
+
+def _reason(error: Exception) -> str:
+    """Where and why YAML could not be read, on one line and without the reader's advice to its own users."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
