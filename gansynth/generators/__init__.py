@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansynth.errors import RecipeError, WeightsError
-from gansynth.generators import biggan_folder, fake, weights
+from gansynth.generators import biggan_folder, fake, plain, weights
 from gansynth.generators.stylegan2 import family as stylegan2
 from gansynth.info import GeneratorInfo
 from gansynth.resolve import ResolvedRecipe
@@ -50,6 +50,8 @@ def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, all
         )
     if stylegan2.is_stylegan2(path):
         return stylegan2.describe(path, options)
+    if plain.is_plain(path):
+        return plain.describe(path, options)
     return biggan_folder.describe(path, options=options)
 
 
@@ -59,7 +61,9 @@ def details(name_or_path: str) -> dict[str, object]:
     path = weights.locate(name_or_path) if known else Path(name_or_path).expanduser()
     if name_or_path == "fake" or path is None or _is_code(name_or_path):
         return {"parameters": round(known.parameters * 1e6)} if known else {}
-    return stylegan2.details(path) if stylegan2.is_stylegan2(path) else biggan_folder.details(path)
+    if stylegan2.is_stylegan2(path):
+        return stylegan2.details(path)
+    return plain.details(path) if plain.is_plain(path) else biggan_folder.details(path)
 
 
 def load_generator(
@@ -92,6 +96,8 @@ def load_generator(
         return fake.FakeGenerator(info)
     if info.family == "stylegan2":
         return stylegan2.load(info, _path_of(name_or_path), device, precision)
+    if info.family in plain.FAMILIES:
+        return plain.load(info, _path_of(name_or_path), device)
     from gansynth.generators import biggan  # imports torch
 
     return biggan.load(info, _path_of(name_or_path), device, precision, compile)
