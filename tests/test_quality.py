@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
+from gansynth.errors import InputError
+from gansynth.generators import load_generator
+from gansynth.latents import draw
+from gansynth.quality.classifier import BUNDLED, accuracy, bundled, fit
+from gansynth.quality.features import extractor
 from gansynth.quality.frechet import frechet_distance
 from gansynth.quality.thumbnails import features
 
@@ -57,17 +65,64 @@ def test_what_has_no_distance_is_refused(shapes: tuple[tuple[int, ...], tuple[in
 def test_a_flat_image_has_flat_features(height: int, width: int, value: int) -> None:
     found = features(np.full((2, height, width, 3), value, np.uint8))
     assert found.shape == (2, 192)
-    assert (found == value).all()
+    assert (found == value / 127.5 - 1).all()
 
 
 def test_features_are_means_of_fields() -> None:
     image = np.zeros((1, 16, 16, 3), np.uint8)
     image[0, :2, 2:4, 1] = 100, 200
-    expected = np.zeros((8, 8, 3))
-    expected[0, 1, 1] = 150
+    expected = np.full((8, 8, 3), -1.0)
+    expected[0, 1, 1] = 150 / 127.5 - 1
     assert (features(image).reshape(8, 8, 3) == expected).all()
 
 
 def test_images_smaller_than_their_thumbnails_are_refused() -> None:
     with pytest.raises(ValueError, match="need larger ones"):
         features(np.zeros((1, 8, 7, 3), np.uint8))
+
+
+class Mean(torch.nn.Module):
+    """Channel means, negative unless features are asked for by name."""
+
+    def forward(self, images: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        means = images.float().mean(dim=(2, 3))
+        return means if return_features else -means
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_features_come_from_a_script_file(tmp_path: Path) -> None:
+    torch.jit.script(Mean()).save(tmp_path / "means.pt")
+    found = extractor(str(tmp_path / "means.pt"))
+    images = np.random.default_rng(0).integers(0, 256, (300, 9, 10, 3), np.uint8)
+    assert found.name == "means.pt"
+    np.testing.assert_allclose(found.features(images), images.mean(axis=(1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no script"])
+def test_what_has_no_features_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"^metric: .*network.pt"):
+        extractor(str(path))
+
+
+def test_the_bundled_classifier_knows_what_the_bundled_generator_draws() -> None:
+    generator = load_generator("fashion-32")
+    z = torch.from_numpy(draw("truncated_normal", range(200), generator.z_dim, np.full(200, 0.5)))
+    classes = torch.arange(200) % 10
+    images = generator.sample(z, classes, torch.full([200], 0.5)).numpy()
+    network = bundled()
+    assert accuracy(network, images, classes.numpy()) > 0.85
+    assert extractor("fashion").features(images).shape == (200, 128)
+    assert BUNDLED.stat().st_size < 1e6
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_classifier_learns_and_learns_the_same_again(augment: bool) -> None:
+    labels = np.arange(64) % 2
+    images = np.random.default_rng(0).integers(0, 100, (64, 16, 16, 3), np.uint8)
+    images[labels == 1, :8] += 100
+    network, again = (fit(images, labels, 2, epochs=3, batch_size=16, augment=augment) for _ in range(2))
+    assert accuracy(network, images, labels) == 1
+    assert (network.features(images) == again.features(images)).all()

@@ -10,7 +10,7 @@ _SIDE = 8
 
 
 def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """float64 [n, 192] in [0, 255]: means over equal fields of each image.
+    """float64 [n, 192] in [-1, 1]: means over equal fields of each image.
 
     Args:
         images: uint8 [n, h, w, 3], h and w at least 8.
@@ -21,4 +21,4 @@ def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     rows, columns = (np.linspace(0, side, _SIDE + 1).astype(int) for side in (height, width))
     fields = np.add.reduceat(np.add.reduceat(images, rows[:-1], axis=1, dtype=np.float64), columns[:-1], axis=2)
     fields /= (np.diff(rows)[:, None] * np.diff(columns)[None, :])[:, :, None]
-    return np.asarray(fields.reshape(len(images), -1))
+    return np.asarray(fields.reshape(len(images), -1) / 127.5 - 1)
