@@ -1,0 +1,462 @@
+"""Training: what a run leaves, going on after an interruption, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import images_on_disk
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+import gansynth
+from gansynth.cli import run
+from gansynth.errors import InputError, Interrupted, OutputError, RecipeError, TrainingError, WeightsError
+from gansynth.generators import describe, load_generator
+from gansynth.latents import draw
+from gansynth.recipe import Recipe
+from gansynth.stopping import Stop
+from gansynth.training import folder, result
+from gansynth.training.images import prepare
+from gansynth.training.loop import Loop
+from gansynth.training.players import players
+from gansynth.training.recipe import TrainingRecipe
+from gansynth.training.run import train
+from gansynth.training.sources import open_source
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mlp": {"resolution": 16, "width": 16, "z_dim": 8},
+    "dcgan": {"resolution": 16, "width": 8, "z_dim": 8, "augment": ["color", "translation", "cutout"]},
+    "biggan": {
+        "resolution": 32,
+        "width": 4,
+        "discriminator_width": 4,
+        "z_dim": 4,
+        "flip": True,
+        "crop": 0.1,
+        "rotate": 5,
+    },
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_statistics() -> Iterator[None]:
+    """Statistics over fewer images than a user wants."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result, "_STATISTICS_IMAGES", 8)
+        patch.setattr(result, "_STATISTICS_BATCH", 8)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return images_on_disk.folder(tmp_path_factory.mktemp("data") / "colours", count=12, side=32)
+
+
+def recipe(data: Path, output: Path, architecture: str, **changes: Any) -> TrainingRecipe:
+    settings = {"name": "colours", "architecture": architecture, "data": str(data), "output": str(output)}
+    rest = {"epochs": 3, "batch_size": 8, "sample_every": 1, "metric_images": 10, "checkpoint_every": 2, "threads": 1}
+    return TrainingRecipe(**{**settings, **rest, **SETTINGS[architecture], **changes})
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of each architecture. Not to be changed."""
+    place = tmp_path_factory.mktemp("runs")
+    for architecture in SETTINGS:
+        train(recipe(data, place / architecture, architecture), device="cpu")
+    return {architecture: place / architecture for architecture in SETTINGS}
+
+
+architectures = pytest.mark.parametrize("architecture", SETTINGS)
+
+
+def losses(folder: Path) -> str:
+    return (folder / "losses.csv").read_text()
+
+
+def weights(folder: Path) -> bytes:
+    names = ("pytorch_model.bin", "model.safetensors")
+    return next((folder / name).read_bytes() for name in names if (folder / name).is_file())
+
+
+# What a run leaves
+
+
+@architectures
+def test_a_run_leaves_everything_that_a_person_wants_to_see(runs: dict[str, Path], architecture: str) -> None:
+    folder = runs[architecture]
+    for name in ("epoch-00001.png", "epoch-00003.png", "losses.png", "real-and-generated.png", "progress.gif"):
+        with PIL.Image.open(folder / "pictures" / name) as image:
+            image.load()
+    assert [len(line.split(",")) for line in losses(folder).splitlines()] == [3] * 10
+    assert (folder / "metrics.csv").read_text().startswith("epoch,step,frechet distance (8 x 8 thumbnails)\n1,3,")
+    summary = json.loads((folder / "data.json").read_text())
+    assert summary["classes"] == {"blue": 12, "red": 12}
+    assert "8 x 8 thumbnails" in (folder / "README.md").read_text()
+    assert not (folder / "work").exists()
+
+
+@architectures
+def test_what_a_run_keeps_is_a_recipe_that_gives_the_same_again(
+    runs: dict[str, Path], data: Path, architecture: str
+) -> None:
+    kept = TrainingRecipe.load(runs[architecture] / "training.yaml")
+    assert kept.resolved() == recipe(data, runs[architecture], architecture).resolved()
+
+
+@architectures
+def test_a_result_is_a_generator_like_any_other(runs: dict[str, Path], architecture: str, tmp_path: Path) -> None:
+    info = describe(str(runs[architecture]))
+    assert (info.family, info.resolution) == (architecture, SETTINGS[architecture]["resolution"])
+    conditional = {"classes": ["red", "blue"], "truncation": [0.5, 1.0]} if architecture == "biggan" else {}
+    wanted = Recipe(
+        name="d",
+        generator=str(runs[architecture]),
+        seeds="0-9",
+        output=str(tmp_path / "d"),
+        image={"format": "png"},
+        **conditional,
+    )
+    summary = gansynth.generate(wanted, device="cpu")
+    assert summary.finished and summary.samples == (40 if conditional else 10)
+    assert run(["verify", str(tmp_path / "d")]) == 0
+
+
+def test_unconditional_results_know_neither_classes_nor_truncation(runs: dict[str, Path]) -> None:
+    for architecture in ("mlp", "dcgan"):
+        info = describe(str(runs[architecture]))
+        assert (info.num_classes, info.latents[0]) == (0, "normal")
+        with pytest.raises(RecipeError, match="truncation"):
+            info.check_truncation(0.5)
+
+
+@pytest.mark.parametrize("truncation", [0.4, 1.0])
+def test_the_library_loads_a_biggan_and_gives_the_same_images(runs: dict[str, Path], truncation: float) -> None:
+    from pytorch_pretrained_biggan import BigGAN, convert_to_images
+
+    theirs = BigGAN.from_pretrained(str(runs["biggan"])).eval()
+    ours = load_generator(str(runs["biggan"]), "cpu")
+    z = torch.from_numpy(draw("truncated_normal", range(6), 4, np.full(6, truncation)))
+    classes = torch.arange(6) % 2
+    with torch.no_grad():
+        images = theirs(z, torch.nn.functional.one_hot(classes, 2).float(), truncation)
+    expected = np.stack([np.asarray(image) for image in convert_to_images(images)])
+    found = ours.sample(z, classes, torch.full([6], truncation)).numpy()
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_truncation_has_statistics_of_its_own(runs: dict[str, Path]) -> None:
+    state = torch.load(runs["biggan"] / "pytorch_model.bin", weights_only=True)
+    means = [tensor for name, tensor in state.items() if name.endswith("running_means")]
+    assert all(len(tensor) == 51 and torch.isfinite(tensor).all() for tensor in means)
+    assert any((tensor[10] != tensor[50]).any() for tensor in means)
+
+
+@architectures
+def test_the_same_recipe_gives_the_same_weights(
+    runs: dict[str, Path], data: Path, architecture: str, tmp_path: Path
+) -> None:
+    train(recipe(data, tmp_path / "again", architecture), device="cpu")
+    assert losses(tmp_path / "again") == losses(runs[architecture])
+    assert weights(tmp_path / "again") == weights(runs[architecture])
+
+
+# Going on
+
+
+@contextmanager
+def stopped_after(images: int, stop: Stop) -> Iterator[Any]:
+    """Progress that asks to stop once so many images are done."""
+    done = 0
+
+    def advance(count: int, note: str = "", /) -> None:
+        nonlocal done
+        done += count
+        if done >= images:
+            stop.request(signal.SIGINT)
+
+    yield advance
+
+
+@architectures
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    runs: dict[str, Path], data: Path, architecture: str, steps: int, tmp_path: Path
+) -> None:
+    wanted, stop = recipe(data, tmp_path / "run", architecture), Stop()
+
+    def show(total: int, unit: str, done: int) -> Any:
+        return stopped_after(8 * steps if unit == "images" else 10**9, stop)
+
+    with pytest.raises(Interrupted):
+        train(wanted, device="cpu", stop=stop, show=show)
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert train(wanted, device="cpu").steps == 9
+    assert losses(tmp_path / "run") == losses(runs[architecture])
+    assert (tmp_path / "run" / "metrics.csv").read_text() == (runs[architecture] / "metrics.csv").read_text()
+    assert weights(tmp_path / "run") == weights(runs[architecture])
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    content = recipe(data, tmp_path / "run", "dcgan").model_dump(mode="json", exclude_none=True)
+    path.write_text(json.dumps(content))  # JSON is YAML
+    script = (
+        "import os, signal, sys\n"
+        "from gansynth.training import run\n"
+        "from gansynth.cli import main\n"
+        "real = run._Run._save\n"
+        "def save(self):\n"
+        "    real(self)\n"
+        "    if self.step == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if len(sys.argv) == 3: run._Run._save = save\n"
+        "main(['train', sys.argv[1], '--device', 'cpu'])\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([*command, "kill"], env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == str(tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(runs["dcgan"])
+    assert weights(tmp_path / "run") == weights(runs["dcgan"])
+
+
+def test_learning_rates_fall_to_zero_over_the_last_part_if_asked_for(data: Path, tmp_path: Path) -> None:
+    whole = recipe(data, tmp_path / "whole", "mlp", epochs=10, decay=0.5)
+    images = prepare(open_source(data), 16, tmp_path / "images", 0.05)
+    trained = players(whole, 2, "cpu")
+    loop = Loop(whole, images, trained, "cpu")
+    assert [round(loop.rate(step), 3) for step in range(0, 30, 5)] == [1, 1, 1, 1, 0.667, 0.333]
+    assert loop.rate(loop.steps - 1) == pytest.approx(1 / 15)
+    loop.step(25)
+    assert [group["lr"] for o in trained.optimizers for group in o.param_groups] == [pytest.approx(2e-4 / 3)] * 2
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    runs: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    wanted, stop = recipe(data, tmp_path / "run", "mlp"), Stop()
+    with pytest.raises(Interrupted):
+        train(wanted, device="cpu", stop=stop, show=lambda *_: stopped_after(8 * 7, stop))
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:500])
+    train(wanted, device="cpu")
+    assert weights(tmp_path / "run") == weights(runs["mlp"])
+
+
+def test_a_finished_run_can_be_trained_for_longer(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu")
+    train(recipe(data, tmp_path / "run", "mlp"), device="cpu")
+    assert weights(tmp_path / "run") == weights(runs["mlp"])
+    assert losses(tmp_path / "run") == losses(runs["mlp"])
+
+
+def test_a_finished_run_is_left_as_it_is(runs: dict[str, Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in sorted(runs["biggan"].rglob("*"))}
+    monkeypatch.setattr("gansynth.training.run._Run", None)
+    found = train(recipe(data, runs["biggan"], "biggan"), device="cpu")
+    assert (found.steps, found.epochs, found.images_per_second) == (9, 3, None)
+    assert {path: path.stat().st_mtime_ns for path in sorted(runs["biggan"].rglob("*"))} == before
+
+
+def test_fewer_epochs_than_were_done_are_refused(runs: dict[str, Path], data: Path) -> None:
+    with pytest.raises(OutputError, match="has done 9 steps, more than the 3"):
+        train(recipe(data, runs["mlp"], "mlp", epochs=1), device="cpu")
+    assert "epochs: 3" in (runs["mlp"] / "training.yaml").read_text()
+
+
+def test_a_folder_has_one_process_at_a_time(data: Path, tmp_path: Path) -> None:
+    wanted = recipe(data, tmp_path / "run", "mlp", epochs=1)
+    with folder.claimed(tmp_path / "run"), pytest.raises(OutputError, match="another process trains there"):
+        train(wanted, device="cpu")
+    assert train(wanted, device="cpu").steps == 3
+
+
+def test_a_start_from_trained_weights_survives_a_kill_before_the_first_checkpoint(
+    runs: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"epochs": 1, "init": str(runs["mlp"]), "checkpoint_every": 100}
+    train(recipe(data, tmp_path / "whole", "mlp", **changes), device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "step", lambda self, number: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(recipe(data, tmp_path / "run", "mlp", **changes), device="cpu")
+    train(recipe(data, tmp_path / "run", "mlp", **changes), device="cpu")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_figures_that_cannot_be_compared_share_no_curve(data: Path, tmp_path: Path) -> None:
+    train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu")
+    train(recipe(data, tmp_path / "run", "mlp", epochs=2, metric_images=20), device="cpu")
+    assert [row.split(",")[0] for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]] == ["2"]
+
+
+def test_reading_images_can_be_stopped(data: Path, tmp_path: Path) -> None:
+    stop = Stop()
+    stop.request(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        train(recipe(data, tmp_path / "run", "mlp"), device="cpu", stop=stop)
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_says_what_the_data_are(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = recipe(data, tmp_path / "run", "mlp", epochs=1).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "r.yaml").write_text(json.dumps(content))
+    assert run(["train", str(tmp_path / "r.yaml"), "--device", "cpu"]) == 0
+    assert "24 images, 2 classes: blue, red (all as one, since mlp has none)\n" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_network_that_cannot_take_the_images_is_refused_at_once(data: Path, tmp_path: Path) -> None:
+    network = torch.jit.trace(torch.nn.Linear(7, 2), torch.zeros(1, 7))
+    network.save(str(tmp_path / "network.pt"))
+    with pytest.raises(InputError, match=r"metric: .*network\.pt cannot take uint8 images of \[16, 16\]"):
+        train(recipe(data, tmp_path / "run", "mlp", metric=str(tmp_path / "network.pt")), device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_recipe_or_other_data_are_refused(data: Path, tmp_path: Path) -> None:
+    train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu")
+    before = losses(tmp_path / "run")
+    with pytest.raises(OutputError, match=r"begun with learning_rate 0\.0002, not 0\.1"):
+        train(recipe(data, tmp_path / "run", "mlp", learning_rate=0.1), device="cpu")
+    other = images_on_disk.folder(tmp_path / "other", count=11, side=32)
+    with pytest.raises(OutputError, match="other images"):
+        train(recipe(other, tmp_path / "run", "mlp", epochs=2), device="cpu")
+    assert losses(tmp_path / "run") == before
+    assert f"data: {data}" in (tmp_path / "run" / "training.yaml").read_text()
+
+
+@architectures
+def test_training_may_start_from_trained_weights(
+    runs: dict[str, Path], data: Path, architecture: str, tmp_path: Path
+) -> None:
+    for number, start in enumerate((runs[architecture], runs[architecture] / "pytorch_model.bin")):
+        if start.exists():
+            train(recipe(data, tmp_path / f"{number}", architecture, epochs=1, init=str(start)), device="cpu")
+            assert losses(tmp_path / f"{number}").splitlines()[1] != losses(runs[architecture]).splitlines()[1]
+
+
+def test_other_classes_keep_what_does_not_belong_to_classes(runs: dict[str, Path], tmp_path: Path) -> None:
+    data = images_on_disk.folder(tmp_path / "data", count=6, side=32)
+    images_on_disk.folder(tmp_path / "more", count=6, side=32)
+    (tmp_path / "more" / "red").rename(data / "third")
+    train(recipe(data, tmp_path / "run", "biggan", epochs=1, init=str(runs["biggan"])), device="cpu")
+    assert describe(str(tmp_path / "run")).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("init", "changes", "error"),
+    [
+        ("nowhere", {}, RecipeError),
+        ("biggan", {}, WeightsError),
+        ("mlp", {"width": 32}, WeightsError),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    runs: dict[str, Path], data: Path, init: str, changes: dict[str, Any], error: type[Exception], tmp_path: Path
+) -> None:
+    wanted = recipe(data, tmp_path / "run", "mlp", init=str(runs.get(init, init)), **changes)
+    with pytest.raises(error, match=r"^init: "):
+        train(wanted, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+# What stops a run
+
+
+def test_losses_that_are_no_longer_finite_stop_with_the_last_good_checkpoint(data: Path, tmp_path: Path) -> None:
+    good = recipe(data, tmp_path / "run", "mlp", epochs=1)
+    train(good, device="cpu")
+    path = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    content = torch.load(path, weights_only=True)
+    content["optimizers"][0]["state"][0]["exp_avg"].fill_(float("inf"))
+    torch.save(content, path)
+    with pytest.raises(
+        TrainingError, match=r"at step \d+ .*checkpoint of step 3 is kept; .*init: .* with a lower learning_rate"
+    ):
+        train(recipe(data, tmp_path / "run", "mlp"), device="cpu")
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": "/no/such/place"}, "there is no /no/such/place"),
+        ({"architecture": "gan"}, "biggan, dcgan or mlp"),
+        ({"resolution": 48}, "48; dcgan renders"),
+        ({"betas": [1.0, 0.9]}, "betas"),
+        ({"epoch": 3}, "did you mean `epochs`"),
+        ({"metric": "fid"}, "metric"),
+        ({"metric": "fashion"}, "fashion at 64 pixels"),
+        ({"ema": 1}, "ema"),
+        ({"augment": ["blur"]}, "augment"),
+        ({"sweep": {"keys": {"width": [8, 16]}}}, "flows.train"),
+        ({"output": "taken"}, "is no run"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    changes: dict[str, Any],
+    said: str,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    path = tmp_path / "r.yaml"
+    path.write_text(json.dumps({"name": "a", "architecture": "dcgan", "data": str(data), "output": "run", **changes}))
+    assert run(["train", str(path), "--device", "cpu"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.yaml", "taken"]
+
+
+def test_a_folder_with_too_many_damaged_files_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = images_on_disk.folder(tmp_path / "data", count=9, side=32)
+    for number in range(2):
+        (place / "red" / f"bad-{number}.png").touch()
+    content = recipe(place, tmp_path / "run", "mlp").model_dump(mode="json", exclude_none=True)
+    (tmp_path / "r.yaml").write_text(json.dumps(content))
+    assert run(["train", str(tmp_path / "r.yaml"), "--device", "cpu"]) == 2
+    assert "2 of 20 images cannot be used" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert (
+        run(["train", str(tmp_path / "r.yaml"), "--device", "cpu", "--set", "max_skipped=0.2", "--set", "epochs=1"])
+        == 0
+    )
+    assert "2 images left out, listed in" in capsys.readouterr().err
+    listed = json.loads((tmp_path / "run" / "data.json").read_text())["skipped"]
+    assert [(item["name"], item["reason"]) for item in listed] == [
+        ("red/bad-0.png", "an empty file"),
+        ("red/bad-1.png", "an empty file"),
+    ]
+
+
+def test_tensorboard_gets_the_curves(data: Path, tmp_path: Path) -> None:
+    train(recipe(data, tmp_path / "run", "mlp", epochs=1, tensorboard=True), device="cpu")
+    assert len(list((tmp_path / "run" / "tensorboard").glob("events.*"))) == 1
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"pip install 'gansynth\[train\]'"):
+        train(recipe(data, tmp_path / "run", "mlp"), device="cpu")
+    assert not (tmp_path / "run").exists()
