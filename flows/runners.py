@@ -1,21 +1,29 @@
-"""Where blocks of shards run. One parameter chooses; the rest of the flow does not know."""
+"""Where tasks run. One parameter chooses; the rest of a flow does not know."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import queue
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+from prefect.tasks import Task
 
 from flows import worker
 from gansynth.environment import choose_device, cores, visible_devices
-from gansynth.errors import InputError
+from gansynth.errors import InputError, RenderError
+from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
 
+Call = tuple[Task[..., Any], dict[str, Any]]
+"A task and its parameters."
 RUNNERS = ("process",)
 
 
@@ -93,3 +101,63 @@ def lost(future: PrefectFuture[Any]) -> str | None:
         return None
     error = process.exception()
     return None if error is None or isinstance(error, Exception) else f"{type(error).__name__}: {error}"
+
+
+def drive(
+    pool: TaskRunner[Any], calls: Iterable[Call], at_once: int, stop: Stop, refresh: Callable[[], None] = lambda: None
+) -> Iterator[PrefectFuture[Any]]:
+    """Submit tasks, some at a time, and yield their futures as they end.
+
+    Args:
+        pool: a started task runner.
+        calls: tasks with their parameters.
+        at_once: how many may be in the queue.
+        stop: once requested, no task is submitted, and workers are told to stop, then made to.
+        refresh: called twice a second and after each task.
+    """
+    finished: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+    waiting = iter(calls)
+    running: set[PrefectFuture[Any]] = set()
+    while True:
+        for task, parameters in islice(waiting, 0 if stop.requested else at_once - len(running)):
+            future = pool.submit(task, parameters)
+            future.add_done_callback(finished.put)
+            running.add(future)
+        if not running:
+            return
+        try:
+            ended = [finished.get(timeout=0.5)]
+        except queue.Empty:
+            ended = [future for future in running if lost(future)]
+        running.difference_update(ended)
+        yield from ended
+        refresh()
+        if stop.requested and not _stop_workers(stop):
+            return
+
+
+def result_of(future: PrefectFuture[Any]) -> Any:
+    """What a task returned, or the exception that ended it."""
+    if reason := lost(future):
+        return RenderError(f"Prefect's task engine gave up ({reason})")
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:
+        return error
+
+
+def stopping() -> AbstractContextManager[Stop]:
+    """Signals as stop requests where Python allows it: in the main thread."""
+    stop = Stop()
+    return stop_on_signals(stop) if threading.current_thread() is threading.main_thread() else nullcontext(stop)
+
+
+def _stop_workers(stop: Stop) -> bool:
+    """Tell the workers to stop at a boundary; False once they have had their time and were ended."""
+    for child in multiprocessing.active_children():
+        if stop.overdue(GRACE_SECONDS / 2):
+            child.kill()
+        elif not stop.told:
+            child.terminate()  # SIGTERM: a request, see flows.worker
+    stop.told = True
+    return not stop.overdue(GRACE_SECONDS / 2)

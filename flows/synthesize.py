@@ -5,14 +5,10 @@ python -m flows.synthesize deploy/recipes/demo.yaml --workers 2
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,14 +16,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from prefect import flow
-from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner
 
 from flows.announce import announce
 from flows.board import Board, images_done
 from flows.embedded import detach_server
 from flows.guard import guarded
-from flows.runners import lost, open_runner, require_runner, worker_devices
+from flows.runners import Call, drive, open_runner, require_runner, result_of, stopping, worker_devices
 from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.claims import HELD
@@ -42,7 +36,7 @@ from gansynth.plan import Plan
 from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
 from gansynth.session import begin
-from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
+from gansynth.stopping import Stop
 
 _BLOCK_SECONDS = 300.0  # a task costs Prefect a quarter of a second; minutes of work make that nothing
 _BLOCKS_PER_WORKER = 4  # or fewer shards, so that no worker is idle for long at the end
@@ -101,7 +95,7 @@ def synthesize(
     devices = worker_devices(device, workers)
     begun = begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=allow_code, keep_generator=False)
     dataset, plan, started = begun.dataset, begun.plan, time.monotonic()
-    with _stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
+    with stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
         job = _Job(dataset, plan, devices, allow_mixed, allow_code, stop, Board(dataset, plan, advance))
         for _ in range(_POOLS):
             if stop.requested or not _blocks(job, probe=True) or _run_pool(job, runner):
@@ -118,12 +112,6 @@ def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: 
     """The recipe from a file or a mapping, with keys replaced."""
     changes = {**(overrides or {}), **({"output": output} if output else {})}
     return Recipe.load(recipe, changes) if isinstance(recipe, str) else Recipe.parse(recipe, changes)
-
-
-def _stopping() -> AbstractContextManager[Stop]:
-    """Signals as stop requests where Python allows it: in the main thread."""
-    stop = Stop()
-    return stop_on_signals(stop) if threading.current_thread() is threading.main_thread() else nullcontext(stop)
 
 
 def _blocks(job: _Job, probe: bool = False) -> Any:
@@ -149,13 +137,29 @@ def _cut(ordinals: Iterator[int], size: int) -> Iterator[list[int]]:
         yield block
 
 
+def _calls(job: _Job) -> Iterator[Call]:
+    """A task for each block of missing shards."""
+    threads = max(1, cores() // len(job.devices))
+    for block in _blocks(job):
+        yield (
+            render_block,
+            {
+                "url": job.dataset.store.url,
+                "ordinals": block,
+                "encode_threads": threads,
+                "allow_mixed": job.allow_mixed,
+                "allow_code": job.allow_code,
+            },
+        )
+
+
 def _run_pool(job: _Job, runner: str) -> bool:
     """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
     job.errors.clear()
     intact = True
     with open_runner(runner, job.devices) as pool:
-        for future in _window(job, pool, _blocks(job)):
-            result = _result(future)
+        for future in drive(pool, _calls(job), _WINDOW * len(job.devices), job.stop, job.board.refresh):
+            result = result_of(future)
             if isinstance(result, BrokenProcessPool):
                 intact = False
             elif isinstance(result, Exception):
@@ -163,59 +167,6 @@ def _run_pool(job: _Job, runner: str) -> bool:
             elif result is not None:
                 job.board.collect(result)
     return intact
-
-
-def _window(job: _Job, pool: TaskRunner[Any], blocks: Iterable[list[int]]) -> Iterator[PrefectFuture[Any]]:
-    """Submit blocks, a few for each worker at a time, and yield them as they finish."""
-    finished: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
-    waiting = iter(blocks)
-    running: set[PrefectFuture[Any]] = set()
-    threads = max(1, cores() // len(job.devices))
-    while True:
-        room = 0 if job.stop.requested else _WINDOW * len(job.devices) - len(running)
-        for block in islice(waiting, room):
-            parameters = {
-                "url": job.dataset.store.url,
-                "ordinals": block,
-                "encode_threads": threads,
-                "allow_mixed": job.allow_mixed,
-                "allow_code": job.allow_code,
-            }
-            future = pool.submit(render_block, parameters)
-            future.add_done_callback(finished.put)
-            running.add(future)
-        if not running:
-            return
-        try:
-            ended = [finished.get(timeout=0.5)]
-        except queue.Empty:
-            ended = [future for future in running if lost(future)]
-        running.difference_update(ended)
-        yield from ended
-        job.board.refresh()
-        if job.stop.requested and not _stop_workers(job.stop):
-            return
-
-
-def _stop_workers(stop: Stop) -> bool:
-    """Tell the workers to stop at a shard boundary; False once they have had their time and were ended."""
-    for child in multiprocessing.active_children():
-        if stop.overdue(GRACE_SECONDS / 2):
-            child.kill()
-        elif not stop.told:
-            child.terminate()  # SIGTERM: a request, see flows.worker
-    stop.told = True
-    return not stop.overdue(GRACE_SECONDS / 2)
-
-
-def _result(future: PrefectFuture[Any]) -> Any:
-    """What a block returned, or the exception that ended it."""
-    if reason := lost(future):
-        return RenderError(f"Prefect's task engine gave up ({reason})")
-    try:
-        return future.result(raise_on_failure=False)
-    except Exception as error:
-        return error
 
 
 def _complete(dataset: Dataset) -> None:

@@ -1,0 +1,247 @@
+"""Training as a flow: one run, or the runs of a sweep fanned out over workers; and a run followed by a dataset of it.
+
+python -m flows.train deploy/recipes/mlp-flowers.yaml
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from prefect import flow, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.logging import get_run_logger
+
+from flows import worker
+from flows.embedded import detach_server
+from flows.guard import guarded
+from flows.runners import Call, drive, open_runner, require_runner, result_of, stopping, worker_devices
+from flows.synthesize import synthesize
+from gansynth.api import describe_error
+from gansynth.cli import execute
+from gansynth.cli.training import load
+from gansynth.environment import cores
+from gansynth.errors import InputError, Interrupted, TrainingError
+from gansynth.progress import counted, progress, tell
+from gansynth.stopping import Stop
+from gansynth.training import pictures
+from gansynth.training.pictures import require_curves
+from gansynth.training.recipe import TrainingRecipe
+from gansynth.training.run import Trained
+from gansynth.training.run import train as train_generator
+from gansynth.training.sweep import TABLE, page, ranked, variants
+
+_PICTURES = 20  # of the best runs, as artifacts
+
+
+@task(name="train-variant", task_run_name="variant {number}", persist_result=False)
+def train_variant(number: int, recipe: dict[str, Any], threads: int) -> dict[str, Any]:
+    """One run of a sweep in a worker process; goes on where it was interrupted.
+
+    Args:
+        number: of the variant.
+        recipe: its content.
+        threads: torch threads where the recipe leaves them to be chosen.
+
+    Returns:
+        number and result; or number, error, and whether running again may help, if training cannot go on.
+    """
+    chosen = {**recipe, "threads": threads} if recipe["threads"] == "auto" else recipe
+    device = os.environ.get("GANSYNTH_WORKER_DEVICE", "cpu")
+    try:
+        found = train_generator(TrainingRecipe.parse(chosen), device=device, stop=worker.STOP)
+    except (InputError, Interrupted):  # they concern all variants
+        raise
+    except Exception as error:  # one that diverges is a result too, one that finds no memory costs the others nothing
+        return {"number": number, "error": describe_error(error), "failed": not isinstance(error, TrainingError)}
+    return {"number": number, "error": "", "failed": False, **_facts(found)}
+
+
+def _facts(found: Trained) -> dict[str, Any]:
+    return {
+        "folder": str(found.folder),
+        "epochs": found.epochs,
+        "steps": found.steps,
+        "distance": found.distance,
+        "metric": found.metric,
+        "images_per_second": found.images_per_second,
+    }
+
+
+@flow(name="train", persist_result=False)
+def train(
+    recipe: str | dict[str, Any],
+    output: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    runner: str = "process",
+    workers: int | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Train a generator, or all variants of a sweep; what was interrupted goes on.
+
+    Args:
+        recipe: path of a training recipe, or its content.
+        output: replaces the recipe's.
+        overrides: replaces further keys.
+        runner: where the runs of a sweep run; see `flows.runners`.
+        workers: how many; the visible GPUs if left out, else the cores.
+        device: auto, cpu or cuda:N.
+
+    Returns:
+        folder of the (best) run with its epochs, steps and distance; `runs` with those of every variant of a sweep, or its
+        error, and whether it `failed` in a way that running again may mend.
+
+    Raises:
+        InputError: the request cannot be done.
+        TrainingError: no run came to an end.
+        Interrupted: stopped on request.
+    """
+    require_runner(runner)
+    wanted = _load(recipe, output, overrides)
+    with stopping() as stop:
+        if wanted.sweep is None:
+            found = _facts(train_generator(wanted, device=device, stop=stop, show=progress, tell=tell))
+            _show([found], f"# {wanted.name}\n\n`{found['folder']}`\n")
+            return found
+        rows = _sweep(wanted, runner, worker_devices(device, workers), stop)
+    stop.raise_if_requested()
+    return _conclude(wanted, rows)
+
+
+def _load(recipe: str | dict[str, Any], output: str | None, overrides: dict[str, Any] | None) -> TrainingRecipe:
+    changes = {**(overrides or {}), **({"output": output} if output else {})}
+    return TrainingRecipe.load(recipe, changes) if isinstance(recipe, str) else TrainingRecipe.parse(recipe, changes)
+
+
+def _sweep(recipe: TrainingRecipe, runner: str, devices: tuple[str, ...], stop: Stop) -> list[dict[str, Any]]:
+    """Run all variants; a row for each, in order."""
+    chosen = variants(recipe)
+    threads = max(1, cores() // len(devices))
+    calls: list[Call] = [
+        (
+            train_variant,
+            {"number": number, "recipe": variant.model_dump(mode="json", exclude_none=True), "threads": threads},
+        )
+        for number, (_, variant) in enumerate(chosen)
+    ]
+    lost = {"error": "its worker was lost", "failed": True, "metric": ""}
+    rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
+    with open_runner(runner, devices) as pool, progress(len(chosen), "runs") as advance:
+        for future in drive(pool, calls, 2 * len(devices), stop):
+            found = result_of(future)
+            advance(1)
+            if isinstance(found, InputError):
+                raise found
+            if isinstance(found, Exception):
+                get_run_logger().warning("a run failed: %s", describe_error(found))
+            elif found is not None:
+                rows[found["number"]].update(found)
+    return rows
+
+
+def _conclude(recipe: TrainingRecipe, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write table and page of a sweep, show them, and name the best run."""
+    finished = [row for row in ranked(rows) if not row["error"]]
+    if not finished:
+        raise TrainingError(
+            f"output {recipe.folder}: no variant came to an end: {rows[0]['error']}; run the same command again"
+        )
+    text = page(recipe, rows, finished[0]["metric"])
+    pictures.save(Path(recipe.folder) / TABLE, text.encode())
+    pictures.save(Path(recipe.folder) / "sweep.json", (json.dumps(rows, indent=1) + "\n").encode())
+    _show([{**row["values"], **{k: v for k, v in row.items() if k != "values"}} for row in ranked(rows)], text)
+    return {**finished[0], "runs": rows}
+
+
+def _show(rows: list[dict[str, Any]], text: str) -> None:
+    """Artifacts in Prefect's UI; what is shown must not cost what is made."""
+    with suppress(Exception):
+        create_table_artifact([{k: v for k, v in row.items() if v is not None} for row in rows], key="runs")
+        create_markdown_artifact(text, key="training")
+        for row in rows[:_PICTURES]:
+            png = Path(row["folder"]) / pictures.FOLDER / pictures.BESIDE
+            if png.is_file():
+                picture = f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
+                create_image_artifact(picture, key="real-and-generated", description=row["folder"])
+
+
+@flow(name="train-and-synthesize", persist_result=False)
+def train_and_synthesize(
+    training: str | dict[str, Any],
+    synthesis: str | dict[str, Any],
+    workers: int | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Train a generator, then make a dataset with it (with the best one of a sweep).
+
+    Args:
+        training: path of a training recipe, or its content.
+        synthesis: path of a recipe, or its content; its `generator` is replaced by the one that was trained.
+        workers, device: as in `train`.
+
+    Returns:
+        what both flows return, under `training` and `synthesis`.
+    """
+    trained = train(training, workers=workers, device=device)
+    overrides = {"generator": str(Path(trained["folder"]).resolve())}
+    made = synthesize(synthesis, overrides=overrides, workers=workers, device=device)
+    return {"training": trained, "synthesis": made}
+
+
+app = App(name="python -m flows.train", result_action="return_value")
+
+
+@app.default
+def main(
+    recipe: Path,
+    /,
+    *,
+    device: str = "auto",
+    output: str | None = None,
+    set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    runner: str = "process",
+    workers: int | None = None,
+) -> int:
+    """Train with Prefect: one run, or a sweep over all workers.
+
+    For example:
+
+        python -m flows.train deploy/recipes/mlp-flowers.yaml --set 'sweep={keys: {learning_rate: [0.0001, 0.0002]}}'
+
+    Args:
+        recipe: a training recipe.
+        device: auto, cpu or cuda:N.
+        output: the folder of the run, in place of the recipe's.
+        set: replace a key of the recipe; may be repeated.
+        runner: where the work runs: process.
+        workers: how many; the visible GPUs if left out, else the cores.
+    """
+    require_runner(runner)
+    require_curves()
+    wanted = load(recipe, output, set or [])
+    worker_devices(device, workers)
+    if wanted.sweep:
+        variants(wanted)
+    detach_server()
+    with guarded():
+        content = wanted.model_dump(mode="json", exclude_none=True)
+        state = train(content, runner=runner, workers=workers, device=device, return_state=True)
+        result = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    if (runs := result.get("runs")) is not None:
+        print(f"{counted(len(runs), 'run')}, the table is in {Path(wanted.folder) / TABLE}; the best:")
+    distance = "" if result["distance"] is None else f", Frechet distance {result['distance']:.4g} ({result['metric']})"
+    print(f"{counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}{distance}")
+    print(result["folder"])
+    return int(any(row["failed"] for row in runs or ()))
+
+
+if __name__ == "__main__":
+    sys.exit(execute(app, sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""Training through Prefect: a sweep over workers, its table, and a dataset of what was trained."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import images_on_disk
+import pytest
+from ruamel.yaml import YAML
+
+import gansynth
+from gansynth.dataset import Dataset
+from gansynth.errors import InputError, TrainingError
+from gansynth.training.recipe import TrainingRecipe
+from gansynth.training.run import train
+from integration.test_flow import ROOT, artifacts
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return images_on_disk.folder(tmp_path_factory.mktemp("data") / "colours", count=12, side=16)
+
+
+def recipe(data: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    settings = {"name": "colours", "architecture": "mlp", "data": str(data), "output": str(output), "resolution": 16}
+    rest = {"width": 8, "z_dim": 4, "epochs": 2, "batch_size": 8, "sample_every": 1, "metric_images": 10}
+    return {**settings, **rest, **changes}
+
+
+def test_a_sweep_names_its_best_run_and_shows_all(prefect_server: None, data: Path, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.train import train as train_flow
+
+    sweep = {"keys": {"learning_rate": [0.0001, 0.001], "width": [8, 12]}}
+    state = train_flow(recipe(data, tmp_path / "out", sweep=sweep), workers=2, device="cpu", return_state=True)
+    found = state.result()
+    assert [row["values"] for row in found["runs"]] == [
+        {"learning_rate": rate, "width": width} for rate in (0.0001, 0.001) for width in (8, 12)
+    ]
+    assert found["distance"] == min(row["distance"] for row in found["runs"])
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert page.index(f"| {Path(found['folder']).name} |") < 250, "the best is the first of the table"
+    for row in found["runs"]:
+        assert gansynth.load_generator(row["folder"]).info.family == "mlp"
+        assert f"{Path(row['folder']).name}/pictures/real-and-generated.png" in page
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text()) == found["runs"]
+    with get_client(sync_client=True) as client:
+        assert artifacts(client, state) == {"runs", "training", "real-and-generated"}
+
+
+def test_a_run_of_a_sweep_that_cannot_go_on_costs_only_itself(prefect_server: None, data: Path, tmp_path: Path) -> None:
+    from flows.train import train as train_flow
+
+    sweep = {"keys": {"learning_rate": [0.0001, 1e30]}}
+    found = train_flow(recipe(data, tmp_path / "out", sweep=sweep), workers=1, device="cpu")
+    assert (found["values"], [bool(row["error"]) for row in found["runs"]]) == (
+        {"learning_rate": 0.0001},
+        [False, True],
+    )
+    assert "learning_rate" in found["runs"][1]["error"]
+    with pytest.raises(TrainingError, match="no variant came to an end"):
+        train_flow(recipe(data, tmp_path / "none", sweep={"keys": {"learning_rate": [1e30]}}), workers=1, device="cpu")
+
+
+def test_a_run_of_a_sweep_that_fails_says_why(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import train as module
+
+    def out_of_memory(*args: object, **options: object) -> None:
+        raise RuntimeError("no memory\nleft")
+
+    monkeypatch.setattr(module, "train_generator", out_of_memory)
+    row = module.train_variant.fn(3, {**recipe(data, tmp_path / "out"), "threads": "auto"}, threads=1)
+    assert row == {"number": 3, "error": "RuntimeError: no memory left", "failed": True}
+
+
+def test_data_that_no_run_can_use_is_refused_once(prefect_server: None, tmp_path: Path) -> None:
+    from flows.train import train as train_flow
+
+    wanted = recipe(tmp_path / "nowhere", tmp_path / "out", sweep={"keys": {"learning_rate": [0.0001, 0.001]}})
+    with pytest.raises(InputError, match="nowhere"):
+        train_flow(wanted, workers=1, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_generator_is_trained_and_used(prefect_server: None, data: Path, tmp_path: Path) -> None:
+    from flows.train import train_and_synthesize
+
+    wanted = {"name": "more", "generator": "to be trained", "seeds": "0-9", "output": str(tmp_path / "more")}
+    found = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, workers=1, device="cpu")
+    assert found["synthesis"]["complete"] and found["synthesis"]["images"] == 10
+    made = Dataset.open(str(tmp_path / "more"))
+    assert gansynth.load_generator(str(tmp_path / "run")).info.name == made.record.recipe.info.name
+    again = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, workers=1, device="cpu")
+    assert again["training"]["distance"] == found["training"]["distance"] and again["synthesis"]["shards"] == 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*prefect.yaml")), ids=lambda path: path.name)
+def test_the_deployments_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    monkeypatch.chdir(ROOT)
+    deployments = YAML(typ="safe").load(path)["deployments"]
+    assert deployments
+    for deployment in deployments:
+        flow = load_flow_from_entrypoint(deployment["entrypoint"])
+        flow.validate_parameters(deployment["parameters"])
+
+
+def test_the_deployment_that_trains_and_synthesizes_has_recipes_that_fit(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    deployments = YAML(typ="safe").load(ROOT / "deploy/prefect.yaml")["deployments"]
+    (chain,) = (d for d in deployments if d["entrypoint"] == "flows/train.py:train_and_synthesize")
+    small = {"data": str(data), "output": str(tmp_path / "run"), "epochs": 1, "width": 8, "metric": "none"}
+    trained = train(TrainingRecipe.load(chain["parameters"]["training"], small), device="cpu")
+    wanted = gansynth.Recipe.parse(chain["parameters"]["synthesis"], {"generator": str(trained.folder)})
+    assert gansynth.plan(wanted).samples == 10_000
+
+
+@pytest.mark.slow
+def test_a_sweep_from_the_command_line(data: Path, tmp_path: Path) -> None:
+    found = program(
+        recipe(data, tmp_path / "out", epochs=1), tmp_path, "sweep={keys: {learning_rate: [0.0001, 0.001]}}"
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith(f"2 runs, the table is in {tmp_path / 'out/README.md'}; the best:\n")
+
+
+def test_a_sweep_that_means_nothing_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
+    refused = program(recipe(data, tmp_path / "out"), tmp_path, "sweep={keys: {colour: [1]}}")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("gansynth: sweep: saw the key 'colour'") and refused.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def program(content: dict[str, Any], place: Path, change: str) -> subprocess.CompletedProcess[str]:
+    file = place / "recipe.yaml"
+    YAML().dump(content, file)
+    command = [sys.executable, "-m", "flows.train", str(file), "--device", "cpu", "--workers", "1", "--set", change]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, cwd=place, capture_output=True, text=True)
