@@ -98,7 +98,7 @@ def test_labels_and_licence_are_optional(folder: Path) -> None:
 def test_a_folder_without_configuration_is_refused(folder: Path) -> None:
     (folder / "config.json").unlink()
     assert f"{folder}: holds no config.json" in failure(folder)
-    assert f"{folder}: holds no config.json" in failure(folder / "pytorch_model.bin")
+    assert f"put the config.json of its family into {folder}" in failure(folder / "pytorch_model.bin")
 
 
 def test_a_folder_without_weights_is_refused(folder: Path) -> None:
