@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,13 @@ from stylegan2_files import SMALL, written
 import gansynth
 from gansynth.cli import app
 from gansynth.recipe import ImageFormat, Recipe
+from gansynth.training.players import players
+from gansynth.training.recipe import TrainingRecipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SHIPPED = sorted((ROOT / "deploy/recipes").glob("*.yaml"))
+TRAINING = [path for path in SHIPPED if "architecture:" in path.read_text()]
 LIKE_FFHQ = replace(SMALL, z_dim=512, w_dim=512, mapping_layers=8, mapping_width=512)
 
 
@@ -50,13 +55,37 @@ def test_the_pictures_and_recipes_it_names_exist() -> None:
         assert f"`{recipe.stem}`" in README
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deploy/recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path not in TRAINING], ids=lambda path: path.stem)
 def test_every_shipped_recipe_can_be_planned(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe.load(path)
     monkeypatch.chdir(tmp_path)
     written(LIKE_FFHQ, tmp_path, "ffhq.pkl")  # where the recipe of that name looks for it
+    shutil.copytree(ROOT / "gansynth/generators/pretrained/fashion-32", "runs/photos")  # likewise
     plan = gansynth.plan(recipe)
     assert plan.samples > 0 and recipe.output
+
+
+PUBLISHED = {
+    "dcgan-faces": {"architecture": "dcgan", "resolution": 64, "z_dim": 100, "epochs": 10, "sample_every": 1,
+                    "learning_rate": 2e-4, "betas": [0.5, 0.999]},
+    "mlp-flowers": {"architecture": "mlp", "resolution": 64, "z_dim": 100, "epochs": 500, "sample_every": 10, "width": 256,
+                    "learning_rate": 2e-4, "betas": [0.8, 0.999]},
+    "fashion-32": {"architecture": "biggan", "resolution": 32, "licence": "MIT", "metric": "fashion", "seed": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
+def test_every_shipped_training_recipe_can_be_used(path: Path) -> None:
+    recipe = TrainingRecipe.load(path)
+    made = players(recipe, len(recipe.class_names or "ab"), "cpu")
+    assert made.generator is not made.discriminator and recipe.output
+    for key, value in PUBLISHED.get(path.stem, {}).items():
+        assert recipe.resolved()[key] == value
+
+
+@pytest.mark.parametrize("key", [key for key in TrainingRecipe.model_fields if key not in Recipe.model_fields])
+def test_every_key_of_a_training_recipe_is_described(key: str) -> None:
+    assert re.search(rf"\| .*`{key}`.* \|", README.partition("## Training")[2].partition("## Weights")[0])
 
 
 def test_the_ffhq_recipe_renders_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
