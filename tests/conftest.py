@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# The suite runs in as many processes as there are cores, and one thread each is then the fastest: torch's own threads
+# would wait for each other in a busy loop. It has to be said before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
