@@ -26,8 +26,17 @@ def encoder(options: Mapping[str, Any]) -> Encoder:
     return _pillow("WEBP", **{key: value for key, value in options.items() if key != "format"})
 
 
-def decode(data: bytes) -> Image:
-    """Pixels of an encoded image, uint8 [h, w, 3]."""
+def decode(data: bytes, format_name: str = "") -> Image:
+    """Pixels of an encoded image, uint8 [h, w, 3].
+
+    Args:
+        data: a file's bytes.
+        format_name: its format, if it is known; JPEG is then decoded without the global lock.
+    """
+    if format_name == "jpg":
+        import imagecodecs
+
+        return np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="RGB"))
     import PIL.Image
 
     with PIL.Image.open(io.BytesIO(data)) as image:

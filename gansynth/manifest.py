@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gansynth.errors import StoreDamaged
+from gansynth.store import Store
 
 FORMAT_VERSION = 1
 Floats = npt.NDArray[np.float32]
@@ -92,6 +94,20 @@ def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise StoreDamaged(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
+
+
+def read(store: Store, path: str, columns: Sequence[str], keep: pc.Expression) -> pa.Table:
+    """Columns of the rows of a stored manifest that fit a condition; of the file, only these columns are fetched.
+
+    Raises:
+        StoreMissing: there is no such file.
+        StoreDamaged: it is not a Parquet file of manifest rows.
+    """
+    with store.opened(path) as file:
+        try:
+            return pq.read_table(file, columns=list(columns), filters=keep)
+        except pa.ArrowException as error:
+            raise StoreDamaged(f"{path}: is not a readable manifest ({error}); run `gansynth repair`") from None
 
 
 Status = Literal["ok", "rejected"]

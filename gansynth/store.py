@@ -9,10 +9,10 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, cast
+from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -62,6 +62,8 @@ class Store:
         # Drivers of object stores raise errors that are no OSError, and may put addresses with credentials into them.
         try:
             yield
+        except StoreError:
+            raise
         except (FileNotFoundError, NotADirectoryError):
             raise StoreMissing(f"{path}: is missing from {self.place}; run `gansynth repair`") from None
         except Exception as error:
@@ -120,6 +122,28 @@ class Store:
         end = None if length is None else offset + length
         with self._reading(path):
             return cast(bytes, self._fs.cat_file(self._path(path), start=offset or None, end=end))
+
+    def local(self, path: str) -> Path | None:
+        """Where a file lies on this machine's file systems; None if it is elsewhere."""
+        return Path(self._path(path)) if self._local else None
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        """A file to be read here and there, without fetching the rest. Raises StoreMissing if there is no such file."""
+        with self._reading(path), self._fs.open(self._path(path), "rb") as file:
+            yield file
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a whole file to this machine. Raises StoreMissing if there is no such file."""
+        with self._reading(path):
+            self._fs.get_file(self._path(path), str(target))
+
+    def ranges(self, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        """Parts of a file, given as offset and length in bytes, fetched side by side where storage can."""
+        name = self._path(path)
+        starts, ends = [offset for offset, _ in spans], [offset + length for offset, length in spans]
+        with self._reading(path):
+            return cast(Sequence[bytes], self._fs.cat_ranges([name] * len(spans), starts, ends, on_error="raise"))
 
     # Writing
 

@@ -1,0 +1,8 @@
+"""Datasets back into training: filtered, shuffled, dealt to ranks and workers, resumable, mixed with real images.
+
+Imports neither Prefect nor the BigGAN library.
+"""
+
+from gansynth.loaders.dataset import SynthesizedDataset, open_dataset
+
+__all__ = ["SynthesizedDataset", "open_dataset"]

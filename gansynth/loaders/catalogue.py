@@ -1,0 +1,169 @@
+"""Which samples datasets offer: their shards checked against what was written, and how many rows of each fit a condition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gansynth import manifest
+from gansynth.dataset import Dataset
+from gansynth.errors import InputError, StoreDamaged, StoreMissing
+from gansynth.loaders import where as conditions
+from gansynth.store import Store
+
+_READERS = 16
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard of which samples are wanted.
+
+    Args:
+        store: that it is in.
+        stem: path of its files, without suffix.
+        tar_bytes: size of its tar.
+        count: number of its samples that fit the condition.
+    """
+
+    store: Store
+    stem: str
+    tar_bytes: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What there is to read.
+
+    Args:
+        shards: those with samples that fit.
+        keep: the condition.
+        class_names: label -> name of the class.
+        schema: of the manifests.
+        resolution: height and width of the images in pixels; None if datasets differ.
+    """
+
+    shards: tuple[Shard, ...]
+    keep: pc.Expression
+    class_names: dict[int, str]
+    schema: pa.Schema
+    resolution: int | None
+
+    def __len__(self) -> int:
+        return sum(shard.count for shard in self.shards)
+
+    def rows(self, shard: Shard, columns: Sequence[str]) -> pa.Table:
+        """Manifest rows of a shard's samples, in their order in the tar."""
+        table = manifest.read(shard.store, f"{shard.stem}.parquet", columns, self.keep)
+        if table.num_rows != shard.count:
+            raise StoreDamaged(
+                f"{shard.stem}: has {table.num_rows} samples that fit, but had {shard.count} when it was opened; open the dataset "
+                f"again, and run `gansynth verify` if nobody changed it"
+            )
+        return table
+
+
+def look_up(urls: Sequence[str], split: str, where: str | None, unfinished: bool) -> Catalogue:
+    """Open datasets.
+
+    Args:
+        urls: folders or fsspec URLs of datasets.
+        split: train, val or test.
+        where: a condition, see `where.parse`; rejected samples are never read.
+        unfinished: accept a dataset of which shards are missing, and read those that exist.
+
+    Raises:
+        InputError: no dataset there, an unfinished one, no such split, an unusable condition, or one that nothing fits.
+        StoreError: a file is missing, or has another size than was written.
+    """
+    if not urls:
+        raise InputError("url: saw none; give the folder or URL of a dataset, or a list of them")
+    datasets = [Dataset.open(url) for url in urls]
+    infos = [dataset.record.recipe.info for dataset in datasets]
+    schema = _common([manifest.schema(info.z_dim, info.w_dim) for info in infos])
+    keep = pc.field("status") == "ok"
+    if where is not None:
+        keep = keep & conditions.parse(where, schema)
+    shards = [shard for dataset in datasets for shard in _shards(dataset, split, unfinished)]
+    if where is not None:
+        with ThreadPoolExecutor(_READERS) as pool:
+            columns = sorted({"status"} | conditions.columns_of(where))
+            counts = list(pool.map(lambda shard: _count(shard, columns, keep), shards))
+        shards = [
+            Shard(shard.store, shard.stem, shard.tar_bytes, count) for shard, count in zip(shards, counts, strict=True)
+        ]
+    shards = [shard for shard in shards if shard.count]
+    if not shards:
+        fits = "" if where is None else f" that fits {where!r}"
+        raise InputError(
+            f"{', '.join(d.store.place for d in datasets)}: split {split} has no sample{fits}; loosen the condition, or read another split"
+        )
+    sizes = {info.resolution for info in infos}
+    return Catalogue(tuple(shards), keep, _class_names(datasets), schema, sizes.pop() if len(sizes) == 1 else None)
+
+
+def _count(shard: Shard, columns: list[str], keep: pc.Expression) -> int:
+    return int(manifest.read(shard.store, f"{shard.stem}.parquet", columns, keep).num_rows)
+
+
+def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The columns that all manifests have; a vector only if it is of the same length everywhere."""
+    first, *others = schemas
+    return pa.schema([field for field in first if all(field in list(schema) for schema in others)])
+
+
+def _class_names(datasets: Sequence[Dataset]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for dataset in datasets:
+        recipe = dataset.record.recipe
+        for label, target in zip(recipe.classes, recipe.targets, strict=False):  # unconditional: a label, no class
+            if names.setdefault(target, label.name) != label.name:
+                raise InputError(
+                    f"{dataset.store.place}: label {target} is {label.name!r} here, but {names[target]!r} in another of the datasets; "
+                    f"give all of them the same `labels`"
+                )
+    return names
+
+
+def _shards(dataset: Dataset, split: str, unfinished: bool) -> Iterator[Shard]:
+    """All shards of a split, after a look at whether their files are there: one listing."""
+    store, splits = dataset.store, dataset.record.recipe.splits
+    if split not in splits:
+        raise InputError(f"split: saw {split!r}, but {store.place} has only {', '.join(splits)}")
+    done = dataset.done()
+    existing, planned = sum(map(len, done.values())), len(dataset.plan)
+    if existing < planned and not unfinished:
+        raise InputError(
+            f"{store.place}: is unfinished, {existing} of {planned} shards exist; run its recipe again to go on, or read what there "
+            f"is with unfinished=True"
+        )
+    files = store.list(split)
+    for number, (samples, tar_bytes) in sorted(_written(dataset, split, done[split]).items()):
+        for suffix in (".tar", ".parquet"):
+            if f"{number:06d}{suffix}" not in files:
+                raise StoreMissing(
+                    f"{split}/{number:06d}{suffix}: is missing from {store.place}; run `gansynth repair`"
+                )
+        if (found := files[f"{number:06d}.tar"]) != tar_bytes:
+            raise StoreDamaged(
+                f"{split}/{number:06d}.tar: has {found:,} bytes in {store.place}, but {tar_bytes:,} were written; run `gansynth repair`"
+            )
+        yield Shard(store, f"{split}/{number:06d}", tar_bytes, samples)
+
+
+def _written(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[int, int]]:
+    """Samples and bytes of the tar of each shard: from the index of a finished dataset, else from the receipts."""
+    path = f"{split}.index.json"
+    if dataset.store.exists(path):
+        listed = json.loads(dataset.store.read(path))["shardlist"]
+        if len(listed) == len(numbers):  # it has an entry a shard, in order
+            return {
+                number: (entry["nsamples"], entry["filesize"])
+                for number, entry in zip(sorted(numbers), listed, strict=True)
+            }
+    return {receipt.shard: (receipt.samples, receipt.tar.bytes) for receipt in dataset.receipts(split, numbers)}

@@ -1,0 +1,131 @@
+"""Conditions on manifest rows, such as "truncation <= 0.6 and class_name in ('Bag', 'Coat')", for Parquet to filter by."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gansynth.errors import InputError, quoted
+
+_ADVICE = "write it in Python's syntax, for example \"truncation <= 0.6 and class_name in ('Bag', 'Coat')\""
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+}
+_MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.Eq,
+    ast.NotEq: ast.NotEq,
+    ast.Lt: ast.Gt,
+    ast.LtE: ast.GtE,
+    ast.Gt: ast.Lt,
+    ast.GtE: ast.LtE,
+}
+
+
+def parse(text: str, schema: pa.Schema) -> pc.Expression:
+    """A condition as an expression of pyarrow. The text is read, never run.
+
+    Args:
+        text: comparisons of columns with numbers, texts, `None` and tuples of them, by == != < <= > >= in, not in, is and
+            is not, joined by and, or, not and parentheses. Where a value is missing, only `is None` holds.
+        schema: of the manifests.
+
+    Raises:
+        InputError: no such expression, an unknown column, or a value of another type than the column's.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        return _Condition(text, schema).of(tree.body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _refused(text, "is no condition") from None
+
+
+def columns_of(text: str) -> set[str]:
+    """Names of the columns in a condition that `parse` accepts."""
+    return {node.id for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Name)}
+
+
+class _Condition:
+    def __init__(self, text: str, schema: pa.Schema) -> None:
+        self._text, self._schema = text, schema
+
+    def of(self, node: ast.expr) -> pc.Expression:
+        if isinstance(node, ast.BoolOp):
+            first, *others = (self.of(value) for value in node.values)
+            for other in others:
+                first = first & other if isinstance(node.op, ast.And) else first | other
+            return first
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self.of(node.operand)
+        if isinstance(node, ast.Compare):
+            return self._chain(node)
+        raise _refused(self._text, f"has {quoted(ast.unparse(node))} where a comparison is expected")
+
+    def _chain(self, node: ast.Compare) -> pc.Expression:
+        sides = [node.left, *node.comparators]
+        links = [self._compare(a, op, b) for a, op, b in zip(sides, node.ops, sides[1:], strict=False)]
+        chained = links[0]
+        for link in links[1:]:
+            chained = chained & link
+        return chained
+
+    def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> pc.Expression:
+        kind = type(operator)
+        if not isinstance(left, ast.Name) and isinstance(right, ast.Name) and kind in _MIRRORED:
+            left, right, kind = right, left, _MIRRORED[kind]
+        if not isinstance(left, ast.Name):
+            raise _refused(self._text, f"compares {quoted(ast.unparse(left))}, which is no column")
+        column = self._column(left.id)
+        if kind in (ast.Is, ast.IsNot):
+            if not (isinstance(right, ast.Constant) and right.value is None):
+                raise _refused(self._text, "has `is` with something else than None; use ==")
+            found = pc.field(left.id).is_null()
+            return found if kind is ast.Is else ~found
+        if kind in (ast.In, ast.NotIn):
+            found = pc.field(left.id).isin(self._values(right, column))
+            return found if kind is ast.In else ~found
+        return _COMPARISONS[kind](pc.field(left.id), self._value(right, column))
+
+    def _column(self, name: str) -> pa.Field:
+        if name not in self._schema.names:
+            raise _refused(self._text, f"names the column {quoted(name)}, which manifests do not have", self._columns())
+        column = self._schema.field(name)
+        if pa.types.is_fixed_size_list(column.type):
+            raise _refused(self._text, f"compares {name}, which is a vector", self._columns())
+        return column
+
+    def _columns(self) -> str:
+        return f"columns are {', '.join(f.name for f in self._schema if not pa.types.is_fixed_size_list(f.type))}"
+
+    def _values(self, node: ast.expr, column: pa.Field) -> pa.Array:
+        if not isinstance(node, ast.Tuple | ast.List | ast.Set):
+            raise _refused(self._text, "has `in` without a list in parentheses")
+        return pa.array([self._value(item, column) for item in node.elts], column.type)
+
+    def _value(self, node: ast.expr, column: pa.Field) -> Any:
+        try:
+            value = ast.literal_eval(node)
+        except (ValueError, TypeError, SyntaxError):
+            raise _refused(
+                self._text, f"compares with {quoted(ast.unparse(node))}, which is no number or text"
+            ) from None
+        textual = pa.types.is_string(column.type)
+        fits = isinstance(value, str) if textual else isinstance(value, int | float) and not isinstance(value, bool)
+        if not fits:
+            wanted = "texts" if textual else "numbers"
+            raise _refused(
+                self._text, f"compares {column.name} with {quoted(repr(value))}, but its values are {wanted}"
+            )
+        return value
+
+
+def _refused(text: str, fault: str, advice: str = _ADVICE) -> InputError:
+    return InputError(f"where: saw {quoted(text)}, which {fault}; {advice}")
