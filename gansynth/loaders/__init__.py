@@ -4,5 +4,6 @@ Imports neither Prefect nor the BigGAN library.
 """
 
 from gansynth.loaders.dataset import SynthesizedDataset, open_dataset
+from gansynth.loaders.mix import MixedDataset, mix
 
-__all__ = ["SynthesizedDataset", "open_dataset"]
+__all__ = ["MixedDataset", "SynthesizedDataset", "mix", "open_dataset"]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch.utils.data import IterableDataset
 
 from gansynth.errors import InputError
 from gansynth.loaders.catalogue import Catalogue, look_up
+from gansynth.loaders.epochs import EpochDataset, Sample
 from gansynth.loaders.images import ImageKind, to_image
 from gansynth.loaders.order import Order, Reader, Uneven, deal, require_enough, share
-from gansynth.loaders.processes import Epochs, Ranks
 from gansynth.loaders.read import Samples
 
-Sample = dict[str, Any]
 Split = Literal["train", "val", "test"]
 
 
@@ -79,15 +79,14 @@ def open_dataset(
     return SynthesizedDataset(catalogue, order, columns, image, transform, batch_size, uneven)
 
 
-class SynthesizedDataset(IterableDataset[Sample]):
+class SynthesizedDataset(EpochDataset):
     """Samples of datasets: {"image", "label" (int), and the columns asked for}. Made by `open_dataset`.
 
-    Ranks of torch.distributed and workers of a DataLoader read parts of their own, whatever the number of shards. Epochs
-    count themselves when iterated to the end; `set_epoch` begins another. `state_dict` and `load_state_dict` go on in the
-    middle of an epoch, through torchdata's StatefulDataLoader with workers too.
-
     Attributes:
-        class_names: label -> name.
+        catalogue: what there is to read.
+        order: of an epoch.
+        image: what images are.
+        batch_size: of the DataLoader.
     """
 
     def __init__(
@@ -100,92 +99,62 @@ class SynthesizedDataset(IterableDataset[Sample]):
         batch_size: int,
         uneven: Uneven | None,
     ) -> None:
-        self.catalogue, self.order = catalogue, order
-        self.class_names = catalogue.class_names
-        self._columns, self._image, self._transform = tuple(columns), image, transform
-        self._batch_size, self._uneven = batch_size, uneven
-        self._epochs, self._ranks = Epochs(), Ranks()
-        self._position = 0  # samples of the epoch that this process has given
-        self._epoch = 0
-        self._resuming = False
+        super().__init__(uneven)
+        self.catalogue, self.order, self.image, self.batch_size = catalogue, order, image, batch_size
+        self._columns, self._transform = tuple(columns), transform
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Label -> name of the class."""
+        return self.catalogue.class_names
 
     def __len__(self) -> int:
         """Samples of an epoch for this rank, over all its workers."""
         reader = self._ranks.reader()
         return share(len(self.order), reader, self._rule(reader))[1]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Begin this epoch next; not needed where epochs follow each other."""
-        self._epochs.set(epoch)
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int, int], Sample]]:
+        """Gives what reads a sample by shard and position among the shard's samples that fit."""
+        stored = Samples(self.catalogue, self._columns, self.order.mixed_shards)
 
-    def __iter__(self) -> Iterator[Sample]:
-        reader = self._ranks.reader()
-        first, count = self._part(reader)
-        if not self._resuming:
-            self._epoch, self._position = self._epochs.current(reader), 0
-        self._resuming = False
-        samples = Samples(self.catalogue, self._columns, self.order.mixed_shards)
+        def read(shard: int, row: int) -> Sample:
+            data, values = stored.read(shard, row)
+            image = to_image(data, values["format"], self.image, values["key"])
+            kept = {name: _as_tensor(values[name]) for name in self._columns}
+            return {"image": self._transform(image) if self._transform else image, "label": values["label"], **kept}
+
         try:
-            for shard, row in self.order.samples(self._epoch, first, count, self._position):
-                sample = self._sample(samples, shard, row)
-                self._position += 1
-                yield sample
+            yield read
         finally:
-            samples.close()
-        self._epochs.finish(reader, self._epoch)
-        if reader.workers == 1:  # others may not be done, and a worker that is has nothing more to give in this epoch
-            self._epoch, self._position = self._epoch + 1, 0
+            stored.close()
+
+    def _samples(self, reader: Reader, epoch: int, skip: int) -> Iterator[Sample]:
+        with self.reading() as read:
+            for shard, row in self.order.samples(epoch, *self._part(reader), skip):
+                yield read(shard, row)
+
+    def _count(self, reader: Reader, epoch: int) -> int:
+        return self._part(reader)[1]
 
     def _part(self, reader: Reader) -> tuple[int, int]:
-        """Where this process's samples begin in the epoch's sequence, and how many there are."""
+        """Where a process's samples begin in an epoch's sequence, and how many there are."""
         rule = self._rule(reader)
         require_enough(len(self.order), reader, rule)
-        return deal(*share(len(self.order), reader, rule), reader, self._batch_size)
+        return deal(*share(len(self.order), reader, rule), reader, self.batch_size)
 
-    def _rule(self, reader: Reader) -> Uneven:
-        return self._uneven or ("pad" if reader.ranks > 1 else "exact")
-
-    def _sample(self, samples: Samples, shard: int, row: int) -> Sample:
-        data, values = samples.read(shard, row)
-        image = to_image(data, values["format"], self._image, values["key"])
-        kept = {
-            name: torch.from_numpy(values[name].copy()) if name in ("z", "w") else values[name]
-            for name in self._columns
-        }
-        return {"image": self._transform(image) if self._transform else image, "label": values["label"], **kept}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where this process is in the epoch."""
-        return {"epoch": self._epoch, "position": self._position, "layout": self._layout()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another process was that read the same part.
-
-        Raises:
-            InputError: the state is of other datasets, or of another number of ranks or workers.
-        """
-        if state["layout"] != self._layout():
-            raise InputError(
-                f"state: was saved by {state['layout']}, but here is {self._layout()}; go on with the same datasets, settings, ranks "
-                f"and workers, or begin a new epoch"
-            )
-        self._epoch, self._position, self._resuming = state["epoch"], state["position"], True
-        reader = self._ranks.reader()
-        finished = self._position == self._part(reader)[1]
-        self._epochs.note(reader, self._epoch + finished)  # a loader that was at its end begins the next epoch
-
-    def _layout(self) -> dict[str, Any]:
-        reader, order = self._ranks.reader(), self.order
+    def _layout(self, reader: Reader) -> dict[str, Any]:
+        order = self.order
         return {
             "samples": len(order),
             "shards": len(order.counts),
             "shuffle": order.shuffle,
             "seed": order.seed,
             "mixed_shards": order.mixed_shards,
-            "batch_size": self._batch_size,
-            "uneven": self._rule(reader),
-            "rank": reader.rank,
-            "ranks": reader.ranks,
-            "worker": reader.worker,
-            "workers": reader.workers,
+            "batch_size": self.batch_size,
         }
+
+
+def _as_tensor(value: Any) -> Any:
+    """A vector as a tensor of its own; anything else as it is."""
+    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value

@@ -181,7 +181,7 @@ def _decoded(items: Iterable[Item], resolution: int) -> Iterator[tuple[Item, Pix
     with ThreadPoolExecutor(cores()) as pool:
         ahead: list[tuple[Item, Any]] = []
         for item in items:
-            ahead.append((item, pool.submit(_square, item, resolution)))
+            ahead.append((item, pool.submit(as_square, item, resolution)))
             if len(ahead) == 64:
                 first, future = ahead.pop(0)
                 yield first, future.result()
@@ -189,7 +189,8 @@ def _decoded(items: Iterable[Item], resolution: int) -> Iterator[tuple[Item, Pix
             yield item, future.result()
 
 
-def _square(item: Item, resolution: int) -> Pixels | str:
+def as_square(item: Item, resolution: int) -> Pixels | str:
+    """An item's central square, uint8 [resolution, resolution, 3], or the reason why there is none."""
     try:
         found = item.read()
         if isinstance(found, bytes):

@@ -1,0 +1,78 @@
+"""When to take a real image and when a synthetic one: the arithmetic of mixing, without any image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gansynth.errors import InputError
+from gansynth.loaders.order import Reader
+
+Ratio = float | Mapping[int, float] | Callable[[int], float]
+Schedule = Literal["epoch", "step"]
+Bools = npt.NDArray[np.bool_]
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A share of synthetic samples that may change with time.
+
+    Args:
+        ratio: share of synthetic samples in [0, 1]: a number; a mapping from epochs (or steps) to shares, with straight lines
+            between them and the outermost ones before and after; or a function of the epoch (or step).
+        schedule: what the ratio goes by, epochs or steps. A step is a batch of this rank.
+        batch_size: of the DataLoader.
+    """
+
+    ratio: Ratio
+    schedule: Schedule
+    batch_size: int
+
+    def share(self, when: int) -> float:
+        """The share at an epoch or step. Raises InputError unless it is in [0, 1]."""
+        if callable(self.ratio):
+            found = float(self.ratio(when))
+        elif isinstance(self.ratio, Mapping):
+            points = sorted(self.ratio.items())
+            found = float(np.interp(when, [x for x, _ in points], [y for _, y in points]))
+        else:
+            found = float(self.ratio)
+        if not 0 <= found <= 1:
+            raise InputError(f"ratio: saw {found:g}; it is the share of synthetic samples, from 0 to 1")
+        return found
+
+    def batches(self, reader: Reader, epoch: int, first_step: int, real: float, synthetic: int) -> Iterator[Bools]:
+        """Which samples of each batch of a worker are synthetic; the shares are kept from batch to batch.
+
+        Args:
+            reader: the worker: steps go from worker to worker in turn, as a DataLoader takes batches.
+            epoch: from 0.
+            first_step: steps that this rank has done before this epoch.
+            real: real samples of this worker, after which the epoch ends.
+            synthetic: its synthetic samples: while nothing else is wanted, the epoch ends after these.
+        """
+        owed, alone, number = 0.0, 0, 0
+        while real > 0:
+            step = first_step + number * reader.workers + reader.worker
+            share = self.share(epoch if self.schedule == "epoch" else step)
+            total = owed + share * np.arange(self.batch_size + 1) + _ROUNDING
+            chosen = np.diff(np.floor(total)) > 0
+            owed = float(total[-1] - math.floor(total[-1])) - _ROUNDING
+            if share == 1:
+                chosen = chosen[: synthetic - alone]
+                alone += len(chosen)
+            reals = np.cumsum(~chosen)
+            if len(reals) and reals[-1] > real:
+                chosen = chosen[: int(np.searchsorted(reals, real + 1))]
+            real -= int((~chosen).sum())
+            if len(chosen):
+                yield chosen
+            number += 1
+            if alone and alone == synthetic:
+                return

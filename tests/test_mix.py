@@ -1,0 +1,277 @@
+"""Real and synthetic images in one dataset."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+import gansynth
+from gansynth.errors import InputError
+from gansynth.loaders import mix, open_dataset
+from gansynth.loaders.blend import Blend
+from gansynth.loaders.order import Reader
+
+NAMES = ["tint 0", "tint 1", "tint 2"]
+COUNTS = {"tint 0": 24, "tint 1": 9, "tint 2": 3}
+
+
+@pytest.fixture(scope="module")
+def synthetic_place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """120 images, 40 a class."""
+    place = str(tmp_path_factory.mktemp("data") / "tints")
+    options = {"resolution": 16, "num_classes": 3, "z_dim": 4}
+    recipe = {"name": "tints", "generator": "fake", "generator_options": options, "classes": "all", "seeds": "0-39"}
+    gansynth.generate(gansynth.Recipe.parse({**recipe, "samples_per_shard": 25, "output": place}))
+    return place
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 real images of several sizes, unevenly many a class; the first pixel of each is its number."""
+    folder = tmp_path_factory.mktemp("photos")
+    number = 0
+    for name, count in COUNTS.items():
+        (folder / name).mkdir()
+        for _ in range(count):
+            pixels = np.full((16 + 2 * (number % 3), 16, 3), number, np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            number += 1
+    return folder
+
+
+class Pairs(torch.utils.data.Dataset[Any]):
+    """36 tensors with labels, in the reverse of the folder's class order."""
+
+    classes = tuple(reversed(NAMES))
+
+    def __len__(self) -> int:
+        return 36
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((3, 16, 16), index, dtype=torch.uint8), index % 3
+
+
+def opened(place: str, **arguments: Any) -> Any:
+    return open_dataset(place, **{"batch_size": 8, **arguments})
+
+
+def numbers(samples: list[dict[str, Any]]) -> Counter[int]:
+    """How often each real image came."""
+    return Counter(int(sample["image"][0, 0, 0]) for sample in samples if not sample["is_synthetic"])
+
+
+@pytest.mark.parametrize(("ratio", "total"), [(0.0, 36), (0.25, 48), (0.5, 72), (0.9, 360)])
+def test_an_epoch_has_every_real_image_once_and_the_share_asked_for(
+    photos: Path, synthetic_place: str, ratio: float, total: int
+) -> None:
+    dataset = mix(photos, opened(synthetic_place), ratio=ratio)
+    samples = list(dataset)
+    assert numbers(samples) == Counter(range(36))
+    assert len(samples) == len(dataset)
+    assert abs(len(samples) - total) <= 1 / (1 - ratio)
+    assert {sample["image"].shape for sample in samples} == {(3, 16, 16)}
+    window = [sample["is_synthetic"] for sample in samples]
+    for start in range(0, len(window) - 20, 20):
+        assert abs(sum(window[start : start + 20]) - 20 * ratio) <= 1, "the share holds all along"
+
+
+def test_synthetic_images_alone_make_an_epoch_too(photos: Path, synthetic_place: str) -> None:
+    samples = list(mix(photos, opened(synthetic_place), ratio=1.0))
+    assert len(samples) == 120 and all(sample["is_synthetic"] for sample in samples)
+
+
+def test_every_epoch_brings_other_synthetic_images(photos: Path, synthetic_place: str) -> None:
+    dataset = mix(photos, opened(synthetic_place), ratio=0.5)
+
+    def synthetic() -> set[bytes]:
+        return {sample["image"].numpy().tobytes() for sample in dataset if sample["is_synthetic"]}
+
+    first, second = synthetic(), synthetic()
+    assert len(first) == len(second) == 36, "none twice while there are enough"
+    assert first != second
+
+
+def test_labels_are_the_real_ones(photos: Path, synthetic_place: str) -> None:
+    for real, names in ((photos, NAMES), (Pairs(), list(Pairs.classes))):
+        dataset = mix(real, opened(synthetic_place), ratio=0.5)
+        assert list(dataset.class_names.values()) == names
+        by_image = {s["image"].numpy().tobytes(): s["label"] for s in opened(synthetic_place)}
+        for sample in dataset:
+            if sample["is_synthetic"]:
+                stored = NAMES[by_image[sample["image"].numpy().tobytes()]]
+                assert names[sample["label"]] == stored
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shares"),
+    [
+        ({0: 0.8, 2: 0.0}, [0.8, 0.4, 0.0, 0.0]),
+        (lambda epoch: 0.5 if epoch % 2 else 0.0, [0.0, 0.5, 0.0, 0.5]),
+    ],
+)
+def test_a_share_may_go_by_the_epoch(photos: Path, synthetic_place: str, ratio: Any, shares: list[float]) -> None:
+    dataset = mix(photos, opened(synthetic_place), ratio=ratio)
+    for share in shares:
+        samples = list(dataset)
+        found = sum(sample["is_synthetic"] for sample in samples)
+        assert abs(found - share * len(samples)) <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_share_may_go_by_the_step(photos: Path, synthetic_place: str, workers: int) -> None:
+    steps = 20
+    dataset = mix(photos, opened(synthetic_place), ratio={0: 0.0, steps: 1.0}, schedule="step")
+    loader = DataLoader(dataset, batch_size=8, num_workers=workers)
+    done = 0
+    for _ in range(3):
+        for batch in loader:
+            wanted = min(done / steps, 1.0)
+            if len(batch["label"]) == 8:
+                assert abs(batch["is_synthetic"].float().mean().item() - wanted) <= 0.25
+            done += 1
+
+
+def test_classes_are_balanced(photos: Path, synthetic_place: str) -> None:
+    dataset = mix(photos, opened(synthetic_place), ratio=0.25, balance=True)
+    samples = list(dataset)
+    assert len(samples) == len(dataset)
+    counts = Counter(sample["label"] for sample in samples)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert sum(sample["is_synthetic"] for sample in samples) == pytest.approx(0.25 * len(samples), abs=1)
+
+
+def test_a_class_without_real_images_comes_from_the_synthetic_ones(photos: Path, synthetic_place: str) -> None:
+    real = [sample for sample in mix(photos, opened(synthetic_place), ratio=0.0) if sample["label"] != 2]
+    pairs = [(sample["image"], sample["label"]) for sample in real]
+    samples = list(mix(pairs, opened(synthetic_place), ratio=0.2, balance=True, class_names=NAMES))
+    assert {sample["is_synthetic"] for sample in samples if sample["label"] == 2} == {True}
+    counts = Counter(sample["label"] for sample in samples)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_a_mixture_can_be_gone_on_with(photos: Path, synthetic_place: str, balance: bool) -> None:
+    def fresh() -> Any:
+        return mix(photos, opened(synthetic_place), ratio={0: 0.2, 9: 0.6}, schedule="step", balance=balance)
+
+    def seen(samples: Any) -> list[bytes]:
+        return [sample["image"].numpy().tobytes() for sample in samples]
+
+    whole = fresh()
+    epochs = [seen(whole), seen(whole)]
+    assert epochs[0] != epochs[1]
+    for stop in (0, 1, 17, len(epochs[0])):
+        dataset = fresh()
+        samples = iter(dataset)
+        begun = seen(next(samples) for _ in range(stop))
+        resumed = pickle.loads(pickle.dumps(fresh()))
+        resumed.load_state_dict(dataset.state_dict())
+        assert begun + seen(resumed) == epochs[0]
+        assert seen(resumed) == epochs[1]
+
+
+def test_workers_and_ranks_share_the_real_images(photos: Path, synthetic_place: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        dataset = mix(photos, opened(synthetic_place), ratio=0.5)
+        batches = list(DataLoader(dataset, batch_size=8, num_workers=2))
+        assert sum(len(batch["label"]) for batch in batches) == len(dataset)
+        found += [
+            {"image": image, "is_synthetic": synthetic}
+            for batch in batches
+            for image, synthetic in zip(batch["image"], batch["is_synthetic"].tolist(), strict=True)
+        ]
+    assert numbers(found) == Counter(range(36))
+
+
+def test_a_stream_deals_itself_out(photos: Path, synthetic_place: str) -> None:
+    webdataset = [
+        {"__key__": str(i), "png": next(iter(photos.rglob("0.png"))).read_bytes(), "cls": i % 3} for i in range(9)
+    ]
+    dataset = mix(iter_of(webdataset), opened(synthetic_place), ratio=0.5, class_names=NAMES)
+    for _ in range(2):
+        samples = list(dataset)
+        assert sum(not sample["is_synthetic"] for sample in samples) == 9
+        assert abs(len(samples) - 18) <= 1
+    with pytest.raises(TypeError, match="stream"):
+        len(dataset)
+    samples = iter(dataset)
+    for _ in range(5):
+        next(samples)
+    resumed = mix(iter_of(webdataset), opened(synthetic_place), ratio=0.5, class_names=NAMES)
+    resumed.load_state_dict(dataset.state_dict())
+    assert len(list(resumed)) == len(list(samples))
+
+
+def iter_of(samples: list[Any]) -> Any:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(samples)
+
+    return Stream()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"ratio": 1.5}, "share of synthetic samples"),
+        ({"ratio": lambda epoch: -1}, "share of synthetic samples"),
+        ({"class_names": ["a", "b", "c"]}, "none of the real ones"),
+        ({"class_names": ["tint 0", "tint 1"]}, "class_names"),
+        ({"class_names": ["tint 0", "tint 1", "tint 1"]}, "class_names"),
+    ],
+)
+def test_a_mixture_that_means_nothing_is_refused(
+    photos: Path, synthetic_place: str, arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        mix(photos, opened(synthetic_place), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("real", "arguments", "says"),
+    [
+        (lambda: "nowhere", {}, "there is no nowhere"),
+        (list, {"class_names": NAMES}, "holds no image"),
+        (lambda: 7, {}, "saw int"),
+        (lambda: iter_of([]), {"class_names": NAMES, "balance": True}, "balance"),
+        (lambda: iter_of([]), {"class_names": NAMES, "schedule": "step"}, "step"),
+        (lambda: [(torch.zeros(3, 16, 16), 0)], {}, "class_names"),
+    ],
+)
+def test_real_images_that_cannot_be_used_are_refused(
+    synthetic_place: str, real: Callable[[], Any], arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        mix(real(), opened(synthetic_place), **arguments)
+
+
+@pytest.mark.parametrize("sample", [("x", 0), (np.zeros((16, 16), np.float32), 0), {"picture": 1}, 5, (b"x", 0)])
+def test_a_real_sample_that_is_none_is_refused(synthetic_place: str, sample: Any) -> None:
+    with pytest.raises(InputError, match="real"):
+        list(mix([sample], opened(synthetic_place), ratio=0.0, class_names=NAMES))
+
+
+@given(
+    share=st.floats(0, 0.99),
+    real=st.integers(1, 200),
+    batch_size=st.integers(1, 40),
+)
+def test_a_blend_uses_up_the_real_images_and_keeps_the_share(share: float, real: int, batch_size: int) -> None:
+    chosen = np.concatenate(list(Blend(share, "epoch", batch_size).batches(Reader(), 0, 0, real, 10)))
+    assert (~chosen).sum() == real
+    running = np.cumsum(chosen) - share * np.arange(1, len(chosen) + 1)
+    assert (running <= 1e-6).all() and (running > -1 - 1e-6).all()
