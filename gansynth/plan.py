@@ -112,6 +112,7 @@ class Section:
     part: int
     split: str
     seeds: SplitSeeds
+    classes: tuple[int, ...]
     samples: int
     shards: int
     first_number: int
@@ -124,7 +125,6 @@ class Plan:
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self.recipe = recipe
         self._classes = max(1, len(recipe.classes))
-        self._combinations = self._classes * len(recipe.truncations)
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
@@ -132,13 +132,15 @@ class Plan:
         sections: list[Section] = []
         numbers = dict.fromkeys(self.recipe.splits, 0)
         ordinal = 0
-        for part, seeds in enumerate(self.recipe.parts):
+        for number, part in enumerate(self.recipe.parts):
+            positions = part.positions(self._classes)
+            combinations = len(positions) * len(self.recipe.truncations)
             for split, (low, high) in bounds(self.recipe.splits).items():
-                chosen = SplitSeeds(seeds, low, high)
-                samples = len(chosen) * (1 if self.recipe.seed_use == "disjoint" else self._combinations)
+                chosen = SplitSeeds(part.seeds, low, high)
+                samples = len(chosen) * (1 if self.recipe.seed_use == "disjoint" else combinations)
                 shards = -(-samples // self.recipe.samples_per_shard)
                 if shards:
-                    sections.append(Section(part, split, chosen, samples, shards, numbers[split], ordinal))
+                    sections.append(Section(number, split, chosen, positions, samples, shards, numbers[split], ordinal))
                 numbers[split] += shards
                 ordinal += shards
         return tuple(sections)
@@ -191,10 +193,12 @@ class Plan:
         permutation = Permutation(section.samples, f"gansynth/1/{shard.split}/{shard.part}")
         position = permutation(np.arange(shard.first, shard.first + shard.size, dtype=np.int64))
         # Disjoint: the j-th seed of the split goes to the j-th combination in turn. Shared: to every combination.
-        seed = position if self.recipe.seed_use == "disjoint" else position // self._combinations
-        combination = position % self._combinations
+        classes = np.array(section.classes, np.int64)
+        combinations = len(classes) * len(self.recipe.truncations)
+        seed = position if self.recipe.seed_use == "disjoint" else position // combinations
+        combination = position % combinations
         return Rows(
             seeds=section.seeds.at(seed),
-            classes=combination % self._classes,
-            truncations=combination // self._classes,
+            classes=classes[combination % len(classes)],
+            truncations=combination // len(classes),
         )

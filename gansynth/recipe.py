@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
@@ -20,7 +21,8 @@ _TAKES = {
     "classes": "`all`, or a list of names, wnids and indices",
     "labels": "generator, dense, or a mapping from class to a whole number",
     "truncation": "a number such as 0.5, or a list of numbers",
-    "seeds": 'a text such as "0-4999,7000", or a list of such texts, one a part',
+    "seeds": 'a text such as "0-4999,7000", or a list of such texts, one a part; a part of some classes is a mapping such as '
+    '{seeds: "0-99", classes: [sandal]}',
     "seed_use": "shared or disjoint",
     "latent": "truncated_normal, normal or numpy_normal",
     "splits": "a mapping such as {train: 0.9, val: 0.1}",
@@ -81,6 +83,20 @@ class ImageFormat(BaseModel):
         return {"format": "webp", "quality": self.quality or 95}
 
 
+class PartOfClasses(BaseModel):
+    """Seeds of some of the classes.
+
+    Args:
+        seeds: a seed text.
+        classes: names, wnids and indices.
+    """
+
+    model_config = CONFIG
+
+    seeds: Annotated[str, BeforeValidator(lambda value: str(parse_seeds(str(value))))]
+    classes: list[int | str] = Field(min_length=1)
+
+
 class Recipe(RecipeFile):
     """A dataset to make. Keys and defaults are described in the README's recipe reference.
 
@@ -103,7 +119,7 @@ class Recipe(RecipeFile):
     classes: Literal["all"] | list[int | str] | None = None
     labels: Literal["generator", "dense"] | dict[int | str, int] = "generator"
     truncation: Annotated[list[Number], BeforeValidator(as_list)] = Field(default_factory=lambda: [1.0])
-    seeds: list[str]
+    seeds: list[str | PartOfClasses]
     seed_use: Literal["shared", "disjoint"] = "shared"
     latent: Literal["truncated_normal", "normal", "numpy_normal"] | None = None
     splits: dict[str, Number] = Field(default_factory=lambda: {"train": 1.0})
@@ -117,7 +133,7 @@ class Recipe(RecipeFile):
     @property
     def parts(self) -> tuple[Seeds, ...]:
         """The seeds, one element a part."""
-        return tuple(parse_seeds(text) for text in self.seeds)
+        return tuple(parse_seeds(part if isinstance(part, str) else part.seeds) for part in self.seeds)
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -143,11 +159,12 @@ class Recipe(RecipeFile):
         value = as_list(value)
         if not isinstance(value, list) or not value:
             raise ValueError('which is no seed text; write for example "0-4999", or a list of such texts, one a part')
-        if any(isinstance(v, (bool, float)) or not isinstance(v, (str, int)) for v in value):
+        texts = [v.get("seeds") if isinstance(v, Mapping) else v for v in value]
+        if any(isinstance(text, (bool, float)) or not isinstance(text, (str, int)) for text in texts):
             raise ValueError('which is no list of seed texts; write for example ["0-4999", "5000-9999"]')
-        parts = [parse_seeds(str(v)) for v in value]
+        parts = [parse_seeds(str(text)) for text in texts]
         require_distinct(parts)
-        return [str(part) for part in parts]
+        return [v if isinstance(v, Mapping) else str(part) for v, part in zip(value, parts, strict=True)]
 
     @field_validator("splits")
     @classmethod

@@ -108,8 +108,7 @@ class Record:
             lines.append(
                 f"generator is {self.recipe.info.name} in the dataset, but the weights of {wanted.info.name} are others"
             )
-        ours = [str(part) for part in self.recipe.parts]
-        asked = [str(part) for part in wanted.parts]
+        ours, asked = self.recipe.record()["seeds"], wanted.record()["seeds"]
         shared = min(len(ours), len(asked))
         if ours[:shared] != asked[:shared]:
             lines.append(

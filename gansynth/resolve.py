@@ -10,8 +10,8 @@ from gansynth.errors import LabelError, RecipeError
 from gansynth.identity import RENDER_VERSION, SampleIds, sha256_json
 from gansynth.info import GeneratorInfo, Latent
 from gansynth.labels import ClassLabel
+from gansynth.parts import Part
 from gansynth.recipe import Recipe
-from gansynth.seeds import Seeds
 from gansynth.splits import SplitSeeds, bounds
 
 _COMPILED = frozenset({"biggan"})  # families whose networks torch.compile takes
@@ -35,7 +35,7 @@ class ResolvedRecipe:
         classes: the listed classes in order; empty for unconditional generators.
         targets: the integer that .cls holds for each class; (0,) for unconditional generators.
         truncations: in the order listed.
-        parts: seeds, one element a part.
+        parts: seeds, and the classes that they are for.
         seed_use: shared or disjoint.
         latent: distribution of z.
         splits: name -> ratio, in the order written.
@@ -50,7 +50,7 @@ class ResolvedRecipe:
     classes: tuple[ClassLabel, ...]
     targets: tuple[int, ...]
     truncations: tuple[float, ...]
-    parts: tuple[Seeds, ...]
+    parts: tuple[Part, ...]
     seed_use: str
     latent: Latent
     splits: dict[str, float]
@@ -76,7 +76,7 @@ class ResolvedRecipe:
             )
         return record | {
             "truncation": list(self.truncations),
-            "seeds": [str(part) for part in self.parts],
+            "seeds": [self._record_part(part) for part in self.parts],
             "seed_use": self.seed_use,
             "latent": self.latent,
             "splits": self.splits,
@@ -86,6 +86,11 @@ class ResolvedRecipe:
             "threads": self.threads,
             "compile": self.compile,
         }
+
+    def _record_part(self, part: Part) -> str | dict[str, Any]:
+        if part.classes is None:
+            return str(part.seeds)
+        return {"seeds": str(part.seeds), "classes": [self.classes[position].index for position in part.classes]}
 
     def sample_ids(self) -> SampleIds:
         """Names the samples of this recipe."""
@@ -98,8 +103,8 @@ class ResolvedRecipe:
             }
         )
 
-    def with_parts(self, parts: Sequence[Seeds]) -> ResolvedRecipe:
-        """The same recipe with other seeds."""
+    def with_parts(self, parts: Sequence[Part]) -> ResolvedRecipe:
+        """The same recipe with other parts."""
         return replace(self, parts=tuple(parts))
 
 
@@ -172,7 +177,7 @@ def resolve(
         classes=classes,
         targets=_targets(recipe, info, classes),
         truncations=tuple(recipe.truncation),
-        parts=recipe.parts,
+        parts=_parts(recipe, info, classes),
         seed_use=recipe.seed_use,
         latent=latent,
         splits=recipe.splits,
@@ -209,6 +214,23 @@ def _classes(recipe: Recipe, info: GeneratorInfo) -> tuple[ClassLabel, ...]:
     return tuple(found)
 
 
+def _parts(recipe: Recipe, info: GeneratorInfo, classes: tuple[ClassLabel, ...]) -> tuple[Part, ...]:
+    parts = []
+    for written, seeds in zip(recipe.seeds, recipe.parts, strict=True):
+        if isinstance(written, str):
+            parts.append(Part(seeds))
+            continue
+        if not classes:
+            raise RecipeError(f"seeds: {info.name} has no classes to make a part of; write the seeds alone")
+        found = dict.fromkeys(info.labels.find(wanted) for wanted in written.classes)
+        if foreign := next((label for label in found if label not in classes), None):
+            raise RecipeError(
+                f"seeds: class {foreign} of the part {written.seeds} is not among the classes; add it to `classes`, or take it out"
+            )
+        parts.append(Part(seeds, tuple(classes.index(label) for label in found)))
+    return tuple(parts)
+
+
 def _targets(recipe: Recipe, info: GeneratorInfo, classes: tuple[ClassLabel, ...]) -> tuple[int, ...]:
     """The integer label of each listed class."""
     if recipe.labels == "generator":
@@ -238,15 +260,18 @@ def _targets(recipe: Recipe, info: GeneratorInfo, classes: tuple[ClassLabel, ...
 
 def _require_every_class_in_every_split(recipe: ResolvedRecipe) -> None:
     for split, (low, high) in bounds(recipe.splits).items():
-        counts = [len(SplitSeeds(part, low, high)) for part in recipe.parts]
+        counts = [len(SplitSeeds(part.seeds, low, high)) for part in recipe.parts]
         if sum(counts) == 0:
             what = f"class {recipe.classes[0]}" if len(recipe.classes) == 1 else "any class"
             raise RecipeError(
                 f"splits: no seed falls into {split}, so it would have no sample of {what}; give more seeds or fewer splits"
             )
-        if recipe.seed_use == "disjoint" and recipe.classes and max(counts) < len(recipe.classes):
-            missing = recipe.classes[max(counts)]
-            raise RecipeError(
-                f"splits: {split} would have no sample of class {missing}, since {max(counts)} disjoint seeds are dealt to "
-                f"{len(recipe.classes)} classes; give more seeds"
-            )
+        made: set[int] = set()
+        for part, count in zip(recipe.parts, counts, strict=True):
+            positions = part.positions(len(recipe.classes))
+            made |= set(positions[:count] if recipe.seed_use == "disjoint" else positions if count else ())
+        if missing := [label for position, label in enumerate(recipe.classes) if position not in made]:
+            why = f"since {max(counts)} disjoint seeds are dealt to {len(recipe.classes)} classes"
+            if recipe.seed_use == "shared" or any(part.classes for part in recipe.parts):
+                why = "since no part gives it a seed there"
+            raise RecipeError(f"splits: {split} would have no sample of class {missing[0]}, {why}; give more seeds")

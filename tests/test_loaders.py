@@ -29,7 +29,7 @@ from gansynth.encode import decode
 from gansynth.errors import GansynthError, InputError, StoreError
 from gansynth.loaders import open_dataset
 from gansynth.loaders.order import Order, Reader, deal, share
-from gansynth.loaders.where import columns_of, parse
+from gansynth.where import columns_of, parse
 
 FAKE: dict[str, Any] = {
     "name": "tints",

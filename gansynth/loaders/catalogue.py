@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gansynth import manifest
+from gansynth import where as conditions
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError, StoreDamaged, StoreMissing
-from gansynth.loaders import where as conditions
 from gansynth.store import Store
 
 _READERS = 16

@@ -89,7 +89,7 @@ def fit(
         for _ in range(epochs):
             for index in torch.randperm(len(images)).split(batch_size):
                 pixels, target = _tensor(images[index.numpy()]), torch.from_numpy(labels[index.numpy()])
-                loss = F.cross_entropy(network(_altered(pixels) if augment else pixels), target)
+                loss = F.cross_entropy(network(altered(pixels) if augment else pixels), target)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -112,7 +112,8 @@ def bundled() -> Classifier:
     return network.eval()
 
 
-def _altered(pixels: torch.Tensor) -> torch.Tensor:
+def altered(pixels: torch.Tensor) -> torch.Tensor:
+    """Mirror half of the images and move each by up to two pixels in height and width, uint8 [n, side, side, 3] both."""
     count, side = pixels.shape[:2]
     mirrored = torch.where((torch.rand(count) < 0.5)[:, None, None, None], pixels.flip(2), pixels)
     padded = F.pad(mirrored, (0, 0, _SHIFT, _SHIFT, _SHIFT, _SHIFT))
