@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gansynth.check import Problem, discard, verify
 from gansynth.dataset import Dataset, missing
+from gansynth.derive import adopt
 from gansynth.environment import choose_device
 from gansynth.errors import RenderError
 from gansynth.generators import describe
@@ -57,6 +58,7 @@ def plan(recipe: Recipe, device: str = "cpu", *, allow_code: bool = False) -> Pl
     Raises:
         RecipeError, LabelError, WeightsError: the recipe does not fit its generator.
     """
+    recipe = adopt(recipe)
     info = describe(recipe.generator, recipe.generator_options, allow_code=allow_code)
     return Plan(resolve(recipe, info, device.partition(":")[0]))
 

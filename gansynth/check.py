@@ -7,13 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from gansynth import manifest
 from gansynth.dataset import Dataset, missing, read_receipt
-from gansynth.errors import StoreDamaged, StoreMissing
-from gansynth.plan import ShardPlan
+from gansynth.derive import rows_of
+from gansynth.errors import GansynthError, StoreDamaged, StoreMissing
+from gansynth.plan import Rows, ShardPlan
 from gansynth.receipt import SUFFIX, FileRecord, Receipt
 
+RowsOf = Callable[[ShardPlan], Rows]
 _CHUNK = 16 * 2**20
 _SHARD_FILE = re.compile(r"(\d{6,})(?:\.tar|\.parquet|_stats\.json)\Z")
 
@@ -47,12 +50,13 @@ def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Ite
     """
     done = dataset.done()
     damaged = False
+    rows = _rows_if_known(dataset)
     yield from _strays(dataset)
     for shard in missing(dataset.plan, done):
         yield Problem(shard.stem, "is missing", shard)
     for split, numbers in done.items():
         for number in sorted(numbers):
-            found = list(_shard_problems(dataset, split, number))
+            found = list(_shard_problems(dataset, split, number, rows))
             damaged = damaged or bool(found)
             yield from found
             on_shard()
@@ -71,7 +75,15 @@ def _strays(dataset: Dataset) -> Iterator[Problem]:
                 yield Problem(f"{split}/{name}", "belongs to no shard of the recipe; delete it", mendable=False)
 
 
-def _shard_problems(dataset: Dataset, split: str, number: int) -> Iterator[Problem]:
+def _rows_if_known(dataset: Dataset) -> RowsOf | None:
+    """What gives the rows that shards should have; None for samples derived from a dataset that is not at hand."""
+    try:
+        return rows_of(dataset)
+    except GansynthError:
+        return None
+
+
+def _shard_problems(dataset: Dataset, split: str, number: int, rows: RowsOf | None) -> Iterator[Problem]:
     stem = f"{split}/{number:06d}"
     shard = dataset.plan.find(split, number)
     try:
@@ -83,7 +95,7 @@ def _shard_problems(dataset: Dataset, split: str, number: int) -> Iterator[Probl
         if fault := _file_fault(dataset, stem + suffix, record):
             yield Problem(stem + suffix, fault, shard)
             return
-    if fault := _manifest_fault(dataset, shard, receipt):
+    if fault := _manifest_fault(dataset, shard, receipt, rows):
         yield Problem(f"{stem}.parquet", fault, shard)
 
 
@@ -100,22 +112,29 @@ def _file_fault(dataset: Dataset, path: str, record: FileRecord) -> str | None:
     return None if digest.hexdigest() == record.sha256 else "holds other bytes than were written (sha256 differs)"
 
 
-def _manifest_fault(dataset: Dataset, shard: ShardPlan, receipt: Receipt) -> str | None:
+def _manifest_fault(dataset: Dataset, shard: ShardPlan, receipt: Receipt, rows: RowsOf | None) -> str | None:
     """Whether the manifest holds the planned samples, and whether the receipt counts them rightly."""
-    columns = ["seed", "class_index", "truncation", "status"]
+    columns = ["seed", "class_index", "truncation", "parent", "status"]
     table = manifest.decode(dataset.store.read(f"{shard.stem}.parquet"), columns)
-    recipe, rows = dataset.record.recipe, dataset.plan.rows(shard)
-    planned = {
-        "seed": rows.seeds.tolist(),
-        "class_index": [recipe.classes[i].index if recipe.classes else None for i in rows.classes.tolist()],
-        "truncation": [recipe.truncations[i] for i in rows.truncations.tolist()],
-    }
-    for column, values in planned.items():
+    for column, values in (_planned(dataset, rows(shard)) if rows else {}).items():
         if table[column].to_pylist() != values:
             return f"its column {column} is not what the recipe plans"
     status = Counter(table["status"].to_pylist())
     counted = (receipt.rows, receipt.samples, receipt.rejected)
-    return None if counted == (len(rows), status["ok"], status["rejected"]) else "its rows are not those of the receipt"
+    return (
+        None if counted == (shard.size, status["ok"], status["rejected"]) else "its rows are not those of the receipt"
+    )
+
+
+def _planned(dataset: Dataset, rows: Rows) -> dict[str, list[Any]]:
+    """What manifest columns should hold."""
+    recipe = dataset.record.recipe
+    return {
+        "seed": rows.seeds.tolist(),
+        "class_index": [recipe.classes[i].index if recipe.classes else None for i in rows.classes.tolist()],
+        "truncation": [recipe.truncations[i] for i in rows.truncations.tolist()],
+        "parent": list(rows.origins.parents) if rows.origins else [None] * len(rows),
+    }
 
 
 def _catalogue_problems(dataset: Dataset) -> Iterator[Problem]:

@@ -99,9 +99,10 @@ class Commit:
         label = recipe.classes[position] if recipe.classes else None
         seed, truncation = int(rows.seeds[index]), recipe.truncations[int(rows.truncations[index])]
         ok = image.reason is None
+        origin = _origin(rows, index)
         return {
             "key": shard.key(index),
-            "sample_id": self._sample_id(label.index if label else None, truncation, seed),
+            "sample_id": self._sample_id(label.index if label else None, truncation, seed, **origin),
             "split": shard.split,
             "shard": shard.number,
             "row": index,
@@ -119,6 +120,7 @@ class Commit:
             "image_sha256": image.sha256 if ok else None,
             "status": "ok" if ok else "rejected",
             "reason": image.reason,
+            **origin,
         }
 
     def _add_members(self, row: dict[str, Any], data: bytes) -> int:
@@ -146,7 +148,8 @@ class Commit:
         self._file.close()
         clock = time.perf_counter()
         w = np.concatenate(self._styles) if self._styles else None
-        table = manifest.encode(self._rows, self._z, self._metadata(), w)
+        derivation = self._recipe.derivation
+        table = manifest.encode(self._rows, self._z, self._metadata(), w, derivation.kind if derivation else None)
         self.seconds["manifest"] = time.perf_counter() - clock
         clock = time.perf_counter()
         self._store.publish_file(self._path, f"{shard.stem}.tar")
@@ -201,3 +204,11 @@ class Commit:
             worker=self._site.worker,
             environment=dict(self._site.environment),
         )
+
+
+def _origin(rows: Rows, index: int) -> dict[str, Any]:
+    """What a derived sample comes from."""
+    origins = rows.origins
+    if origins is None:
+        return {}
+    return {"parent": origins.parents[index], **{name: values[index] for name, values in origins.columns.items()}}

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from gansynth import card, record
+import pyarrow as pa
+
+from gansynth import card, manifest, record
 from gansynth.errors import OutputError, StoreDamaged
 from gansynth.index import index_files
 from gansynth.plan import Plan, ShardPlan
@@ -46,6 +48,12 @@ class Dataset:
     def plan(self) -> Plan:
         """All shards that it is to have."""
         return Plan(self.record.recipe)
+
+    @property
+    def manifest_schema(self) -> pa.Schema:
+        """Columns of its manifests."""
+        info, derivation = self.record.recipe.info, self.record.recipe.derivation
+        return manifest.schema(info.z_dim, info.w_dim, derivation.kind if derivation else None)
 
     def done(self) -> Numbers:
         """Numbers of the planned shards that exist, by split: one listing a split, no probing."""

@@ -28,12 +28,13 @@ class SampleIds:
     generator options and image format are the same.
 
     Args:
-        constants: what all samples of a recipe share, among weights_sha256, latent, generator_options, image.
+        constants: what all samples of a recipe share, among weights_sha256, latent, generator_options, image; and how they are
+            derived, where they are.
     """
 
     def __init__(self, constants: Mapping[str, Any]) -> None:
         self._constants = {"version": RENDER_VERSION, **constants}
 
-    def __call__(self, class_index: int | None, truncation: float, seed: int) -> str:
-        request = {**self._constants, "class": class_index, "truncation": repr(truncation), "seed": seed}
+    def __call__(self, class_index: int | None, truncation: float, seed: int, **origin: Any) -> str:
+        request = {**self._constants, "class": class_index, "truncation": repr(truncation), "seed": seed, **origin}
         return sha256_json(request)[:32]

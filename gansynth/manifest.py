@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gansynth.derivation import Kind
 from gansynth.errors import StoreDamaged
 from gansynth.store import Store
 
@@ -19,13 +20,24 @@ FORMAT_VERSION = 1
 Floats = npt.NDArray[np.float32]
 
 
-def schema(z_dim: int, w_dim: int = 0) -> pa.Schema:
+_DERIVED: Mapping[Kind, Sequence[pa.Field]] = {
+    "vary": [pa.field("variant", pa.int32(), nullable=False)],
+    "interpolate": [
+        pa.field("other_parent", pa.string(), nullable=False),
+        pa.field("position", pa.float64(), nullable=False),
+    ],
+}
+
+
+def schema(z_dim: int, w_dim: int = 0, kind: Kind | None = None) -> pa.Schema:
     """Columns of a manifest.
 
     Args:
         z_dim: length of z.
         w_dim: length of the style w, for families that have one (StyleGAN). It is w before truncation, which is the same
             for every layer.
+        kind: how the samples are derived from others: variations have their number, samples between two the other parent
+            and their position in (0, 1).
     """
     w = [pa.field("w", pa.list_(pa.float32(), w_dim), nullable=False)] if w_dim else []
     return pa.schema(
@@ -53,11 +65,18 @@ def schema(z_dim: int, w_dim: int = 0) -> pa.Schema:
             pa.field("status", pa.string(), nullable=False),
             pa.field("reason", pa.string()),
             pa.field("parent", pa.string()),
+            *(_DERIVED[kind] if kind else ()),
         ]
     )
 
 
-def encode(rows: Sequence[Mapping[str, Any]], z: Floats, metadata: Mapping[str, str], w: Floats | None = None) -> bytes:
+def encode(
+    rows: Sequence[Mapping[str, Any]],
+    z: Floats,
+    metadata: Mapping[str, str],
+    w: Floats | None = None,
+    kind: Kind | None = None,
+) -> bytes:
     """A Parquet file of the rows.
 
     Args:
@@ -65,12 +84,13 @@ def encode(rows: Sequence[Mapping[str, Any]], z: Floats, metadata: Mapping[str, 
         z: latents, float32 [n, z_dim].
         metadata: key-value metadata of the file.
         w: styles before truncation, float32 [n, w_dim], of families that have them.
+        kind: how the samples are derived from others, if they are.
 
     Returns:
         the same bytes for the same input and pyarrow version.
     """
     vectors = {"z": z} if w is None else {"z": z, "w": w}
-    columns = schema(*(values.shape[1] for values in vectors.values()))
+    columns = schema(z.shape[1], 0 if w is None else w.shape[1], kind)
     arrays = [
         _vectors(vectors[field.name])
         if field.name in vectors
@@ -96,8 +116,8 @@ def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         raise StoreDamaged(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
 
 
-def read(store: Store, path: str, columns: Sequence[str], keep: pc.Expression) -> pa.Table:
-    """Columns of the rows of a stored manifest that fit a condition; of the file, only these columns are fetched.
+def read(store: Store, path: str, columns: Sequence[str], keep: pc.Expression | None = None) -> pa.Table:
+    """Columns of the rows of a stored manifest that fit a condition, if there is one; only these are fetched of the file.
 
     Raises:
         StoreMissing: there is no such file.

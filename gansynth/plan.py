@@ -8,17 +8,20 @@ part leaves every existing shard as it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gansynth.derivation import Derivation
 from gansynth.resolve import ResolvedRecipe
 from gansynth.splits import SplitSeeds, bounds
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 _ROUNDS = 6
 
 
@@ -88,18 +91,41 @@ class ShardPlan:
 
 
 @dataclass(frozen=True)
+class Origins:
+    """Where derived samples come from, one element a row.
+
+    Args:
+        parents: sample_id of the sample that a row is derived from; of the first of two.
+        columns: values of the manifest columns that only derived samples have, by name.
+        z: their latents, float32 [n, z_dim].
+        w: their styles, float32 [n, w_dim], where they are derived in w; else None.
+        noise: latents of the styles that `w` moves towards by `sigma`, float32 [n, z_dim]; None where it does not move.
+        sigma: see above.
+    """
+
+    parents: Sequence[str]
+    columns: Mapping[str, Sequence[Any]]
+    z: Floats
+    w: Floats | None = None
+    noise: Floats | None = None
+    sigma: float = 0.0
+
+
+@dataclass(frozen=True)
 class Rows:
     """The samples of a shard, one array element a row, all int64 [n].
 
     Args:
-        seeds: seed of each row.
+        seeds: seed of each row; of derived samples, their parent's.
         classes: position in the recipe's list of classes; 0 for unconditional generators.
         truncations: position in the recipe's list of truncations.
+        origins: of derived samples; None for those that are drawn by seed.
     """
 
     seeds: Ints
     classes: Ints
     truncations: Ints
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -111,7 +137,7 @@ class Section:
 
     part: int
     split: str
-    seeds: SplitSeeds
+    seeds: SplitSeeds | None
     classes: tuple[int, ...]
     samples: int
     shards: int
@@ -129,6 +155,8 @@ class Plan:
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """Part after part, split after split; without the empty ones."""
+        if self.recipe.derivation:
+            return self._derived(self.recipe.derivation)
         sections: list[Section] = []
         numbers = dict.fromkeys(self.recipe.splits, 0)
         ordinal = 0
@@ -144,6 +172,15 @@ class Plan:
                 numbers[split] += shards
                 ordinal += shards
         return tuple(sections)
+
+    def _derived(self, derivation: Derivation) -> tuple[Section, ...]:
+        """A section a split."""
+        sections: list[Section] = []
+        for split in self.recipe.splits:
+            samples = derivation.samples(split)
+            shards = -(-samples // self.recipe.samples_per_shard)
+            sections.append(Section(0, split, None, (), samples, shards, 0, sum(s.shards for s in sections)))
+        return tuple(section for section in sections if section.shards)
 
     def __len__(self) -> int:
         return sum(section.shards for section in self.sections)
@@ -188,7 +225,7 @@ class Plan:
         )
 
     def rows(self, shard: ShardPlan) -> Rows:
-        """The samples of a shard."""
+        """The samples of a shard, drawn by seed; derived ones are known to `derive.Lineage`."""
         section = next(s for s in self.sections if s.part == shard.part and s.split == shard.split)
         permutation = Permutation(section.samples, f"gansynth/1/{shard.split}/{shard.part}")
         position = permutation(np.arange(shard.first, shard.first + shard.size, dtype=np.int64))
@@ -197,6 +234,8 @@ class Plan:
         combinations = len(classes) * len(self.recipe.truncations)
         seed = position if self.recipe.seed_use == "disjoint" else position // combinations
         combination = position % combinations
+        if section.seeds is None:
+            raise ValueError("rows of derived samples are not known to the plan")
         return Rows(
             seeds=section.seeds.at(seed),
             classes=classes[combination % len(classes)],

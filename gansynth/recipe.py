@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gansynth.recipe_file import CONFIG, Auto, Number, RecipeFile, as_list
 from gansynth.seeds import Seeds, parse_seeds, require_distinct
@@ -37,6 +37,15 @@ _TAKES = {
     "threads": "auto, or a whole number from 1",
     "compile": "auto, true or false",
     "output": "a folder or an fsspec URL",
+    "vary": "a mapping such as {from: ./datasets/dogs, sigma: 0.1, count: 8}",
+    "interpolate": "a mapping such as {from: ./datasets/dogs, pairs: 1000, steps: 4}",
+    "from": "the folder or URL of a dataset",
+    "where": 'a condition on manifest columns such as "truncation <= 0.6"',
+    "sigma": "a number above 0 and up to 1, such as 0.1",
+    "count": "a whole number from 1",
+    "pairs": "a whole number from 1",
+    "steps": "a whole number from 1",
+    "space": "z or w",
 }
 
 
@@ -83,6 +92,46 @@ class ImageFormat(BaseModel):
         return {"format": "webp", "quality": self.quality or 95}
 
 
+class _Derived(BaseModel):
+    """Keys that both kinds of derived samples share; the last two are found in the other dataset, and recorded."""
+
+    model_config = ConfigDict(**CONFIG, validate_by_name=True, validate_by_alias=True)
+
+    source: str = Field(min_length=1, alias="from")
+    where: str | None = None
+    space: Literal["z", "w"] = "z"
+    parents: dict[str, int] | None = None
+    parents_sha256: str | None = None
+
+
+class Vary(_Derived):
+    """Neighbours of kept samples.
+
+    Args:
+        source: the dataset that holds them.
+        where: which of its samples.
+        sigma: how far away.
+        count: how many of each.
+        space: z or w.
+    """
+
+    sigma: Annotated[Number, Field(gt=0, le=1)]
+    count: int = Field(ge=1)
+
+
+class Interpolate(_Derived):
+    """Samples between two of one class and truncation.
+
+    Args:
+        source, where, space: as for `Vary`.
+        pairs: how many pairs.
+        steps: how many samples between the two of a pair.
+    """
+
+    pairs: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
+
 class PartOfClasses(BaseModel):
     """Seeds of some of the classes.
 
@@ -113,13 +162,13 @@ class Recipe(RecipeFile):
         {"format_version", "fingerprint", "weights_sha256", "environment", "also_rendered_in", "about"}
     )
 
-    generator: str = Field(min_length=1)
+    generator: str = Field("", min_length=1)
     generator_options: dict[str, Any] = Field(default_factory=dict)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     classes: Literal["all"] | list[int | str] | None = None
     labels: Literal["generator", "dense"] | dict[int | str, int] = "generator"
     truncation: Annotated[list[Number], BeforeValidator(as_list)] = Field(default_factory=lambda: [1.0])
-    seeds: list[str | PartOfClasses]
+    seeds: list[str | PartOfClasses] = Field(default_factory=list)
     seed_use: Literal["shared", "disjoint"] = "shared"
     latent: Literal["truncated_normal", "normal", "numpy_normal"] | None = None
     splits: dict[str, Number] = Field(default_factory=lambda: {"train": 1.0})
@@ -129,11 +178,36 @@ class Recipe(RecipeFile):
     threads: Annotated[int, Field(ge=1)] | Auto = "auto"
     compile: bool | Auto = "auto"
     output: str | None = Field(None, min_length=1)
+    vary: Vary | None = None
+    interpolate: Interpolate | None = None
+
+    @property
+    def derived(self) -> Vary | Interpolate | None:
+        """What samples are derived from, if they are."""
+        return self.vary or self.interpolate
 
     @property
     def parts(self) -> tuple[Seeds, ...]:
         """The seeds, one element a part."""
         return tuple(parse_seeds(part if isinstance(part, str) else part.seeds) for part in self.seeds)
+
+    @model_validator(mode="after")
+    def _whole_or_derived(self) -> Self:
+        if self.vary and self.interpolate:
+            raise ValueError(
+                "saw both `vary` and `interpolate`; a dataset is made by one of them, so write two recipes"
+            )
+        if derived := self.derived:
+            taken_over = {"classes", "truncation", "seeds", "seed_use", "latent", "splits", "generator_options"}
+            given = sorted(taken_over & self.model_fields_set) if derived.parents is None else ()
+            if given:
+                key = "vary" if self.vary else "interpolate"
+                raise ValueError(f"{given[0]}: the samples that `{key}` starts from have it already; leave the key out")
+            return self
+        for key in ("generator", "seeds"):
+            if not getattr(self, key):
+                raise ValueError(f"the key `{key}` is missing; it takes {_TAKES[key]}")
+        return self
 
     @field_validator("classes", mode="before")
     @classmethod

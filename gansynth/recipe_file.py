@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from ruamel.yaml import YAML
@@ -128,6 +128,8 @@ class RecipeFile(BaseModel):
     def _explain(cls, item: Any) -> str:
         """One pydantic error as one line: where, what was seen, why it is wrong, what to do."""
         location, seen = item["loc"], item.get("input")
+        if item["type"] == "value_error" and not location:  # about several keys, which the message names
+            return str(item["ctx"]["error"])
         key = ".".join(str(step) for step in location[:2] if step in cls.takes)
         if item["type"] == "extra_forbidden":
             name = ".".join(map(str, location))
@@ -143,12 +145,18 @@ class RecipeFile(BaseModel):
     def _nearest_key(cls, location: tuple[str, ...]) -> str:
         model: type[BaseModel] = cls
         for step in location[:-1]:
-            inner = model.model_fields[str(step)].annotation if str(step) in model.model_fields else None
-            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            annotation = model.model_fields[str(step)].annotation if str(step) in model.model_fields else None
+            inner = [
+                kind
+                for kind in (annotation, *get_args(annotation))
+                if isinstance(kind, type) and issubclass(kind, BaseModel)
+            ]
+            if not inner:
                 break
-            model = inner
-        close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-        return f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(model.model_fields)}"
+            model = inner[0]
+        keys = [field.alias or name for name, field in model.model_fields.items()]
+        close = difflib.get_close_matches(str(location[-1]), keys, n=1)
+        return f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(keys)}"
 
 
 def parse_value(text: str) -> Any:

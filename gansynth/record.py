@@ -98,7 +98,7 @@ class Record:
 
     def differences(self, wanted: ResolvedRecipe) -> list[str]:
         """How a recipe differs from this one in what decides bytes; empty if it may go on with the dataset."""
-        mine, theirs = deciding(self.recipe.record()), deciding(wanted.record())
+        mine, theirs = _flat(deciding(self.recipe.record())), _flat(deciding(wanted.record()))
         lines = [
             f"{key} is {_short(mine.get(key))} in the dataset, but {_short(theirs.get(key))} in the recipe"
             for key in {**mine, **theirs}
@@ -108,7 +108,7 @@ class Record:
             lines.append(
                 f"generator is {self.recipe.info.name} in the dataset, but the weights of {wanted.info.name} are others"
             )
-        ours, asked = self.recipe.record()["seeds"], wanted.record()["seeds"]
+        ours, asked = self.recipe.record().get("seeds", []), wanted.record().get("seeds", [])
         shared = min(len(ours), len(asked))
         if ours[:shared] != asked[:shared]:
             lines.append(
@@ -177,6 +177,14 @@ def _info(content: Mapping[str, Any]) -> GeneratorInfo:
         terms=tuple(about["terms"]),
         w_dim=about["w_dim"],
     )
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """With what samples are derived from key by key, so that differences can be told."""
+    flat = dict(content)
+    for kind in ("vary", "interpolate"):
+        flat |= {f"{kind}.{key}": value for key, value in flat.pop(kind, {}).items()}
+    return flat
 
 
 def _short(value: object) -> str:

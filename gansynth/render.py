@@ -55,9 +55,9 @@ class _Work:
     """A shard in the making, handed from thread to thread."""
 
     shard: ShardPlan
-    rows: Rows
-    z: npt.NDArray[np.float32]
     started: float
+    rows: Rows = field(default_factory=lambda: Rows(np.empty(0, int), np.empty(0, int), np.empty(0, int)))
+    z: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     error: Exception | None = None
     dropped: bool = False
@@ -72,6 +72,7 @@ class Renderer:
         store: receives.
         site: for receipts.
         encode_threads: number of threads that compress images.
+        rows_of: gives the rows of a shard; the plan's if left out.
         stop: looked at between shards and between batches.
         before_manifest: called with a split's name once a tar of it is in place and before its manifest is.
         on_rows: called with the number of rows that were just written.
@@ -85,6 +86,7 @@ class Renderer:
         site: Site,
         encode_threads: int = 1,
         stop: Stop | None = None,
+        rows_of: Callable[[ShardPlan], Rows] | None = None,
         before_manifest: Callable[[str], None] = lambda split: None,
         on_rows: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -92,6 +94,7 @@ class Renderer:
         self._generator, self._store, self._site = generator, store, site
         self._styled = generator if isinstance(generator, StyleGenerator) else None
         self._threads = encode_threads
+        self._rows_of = rows_of or plan.rows
         self._stop = stop or Stop()
         self._before_manifest, self._on_rows = before_manifest, on_rows
         self._encode = encode.encoder(self._recipe.image)
@@ -123,12 +126,11 @@ class Renderer:
 
     def _produce(self, shard: ShardPlan, pool: ThreadPoolExecutor, batches: queue.Queue[Any]) -> None:
         """Render all batches of a shard; errors are kept for the writer to report."""
-        started = time.perf_counter()
-        rows = self._plan.rows(shard)
-        work = _Work(shard, rows, np.empty((0, 0), np.float32), started)
+        work = _Work(shard, time.perf_counter())
         try:
+            work.rows = rows = self._rows_of(shard)
             work.z = draw_latents(self._recipe, rows)
-            work.seconds["latents"] = time.perf_counter() - started
+            work.seconds["latents"] = time.perf_counter() - work.started
             for first in range(0, len(rows), self._recipe.batch_size):
                 if self._stop.expired:
                     work.dropped = True

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gansynth.derivation import Derivation
 from gansynth.errors import LabelError, RecipeError
 from gansynth.identity import RENDER_VERSION, SampleIds, sha256_json
 from gansynth.info import GeneratorInfo, Latent
 from gansynth.labels import ClassLabel
 from gansynth.parts import Part
-from gansynth.recipe import Recipe
+from gansynth.recipe import Interpolate, Recipe, Vary
 from gansynth.splits import SplitSeeds, bounds
 
 _COMPILED = frozenset({"biggan"})  # families whose networks torch.compile takes
@@ -42,6 +43,7 @@ class ResolvedRecipe:
         image: format and the options that apply to it.
         samples_per_shard, batch_size, threads: counts.
         compile: whether the network goes through torch.compile.
+        derivation: how samples are derived from those of another dataset; None if they are drawn by seed.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ResolvedRecipe:
     batch_size: int
     threads: int
     compile: bool
+    derivation: Derivation | None = None
 
     def record(self) -> dict[str, Any]:
         """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself."""
@@ -74,10 +77,10 @@ class ResolvedRecipe:
             record["labels"] = (
                 dict(zip(indices, self.targets, strict=True)) if self.targets != tuple(indices) else "generator"
             )
+        seeds = {"seeds": [self._record_part(part) for part in self.parts], "seed_use": self.seed_use}
         return record | {
             "truncation": list(self.truncations),
-            "seeds": [self._record_part(part) for part in self.parts],
-            "seed_use": self.seed_use,
+            **(self.derivation.record() if self.derivation else seeds),
             "latent": self.latent,
             "splits": self.splits,
             "image": self.image,
@@ -100,6 +103,7 @@ class ResolvedRecipe:
                 "latent": self.latent,
                 "generator_options": self.info.options,
                 "image": self.image,
+                **({self.derivation.kind: self.derivation.identity()} if self.derivation else {}),
             }
         )
 
@@ -124,9 +128,13 @@ def deciding(record: Mapping[str, Any]) -> dict[str, Any]:
     Splits are given as pairs, since their order counts.
     """
     left_out = {"name", "generator", "output", "seeds", "splits"}
+    kept = {key: value for key, value in record.items() if key not in left_out}
+    for kind in ("vary", "interpolate"):
+        if kind in kept:
+            kept[kind] = {key: value for key, value in kept[kind].items() if key != "from"}
     return {
-        **{key: value for key, value in record.items() if key not in left_out},
-        "first_part": record["seeds"][0],
+        **kept,
+        **({"first_part": record["seeds"][0]} if "seeds" in record else {}),
         "splits": [list(pair) for pair in record["splits"].items()],
     }
 
@@ -186,9 +194,32 @@ def resolve(
         batch_size=min(batch_size, recipe.samples_per_shard),
         threads=choose("threads", 1),
         compile=choose("compile", False),
+        derivation=_derivation(recipe, info),
     )
-    _require_every_class_in_every_split(resolved)
+    if resolved.derivation is None:
+        _require_every_class_in_every_split(resolved)
     return resolved
+
+
+def _derivation(recipe: Recipe, info: GeneratorInfo) -> Derivation | None:
+    derived = recipe.derived
+    if derived is None:
+        return None
+    if derived.parents is None or derived.parents_sha256 is None:
+        raise ValueError("a derived recipe is resolved once its parents are known; see derive.adopt")
+    if derived.space == "w" and not info.w_dim:
+        raise RecipeError(f"space: saw w, but {info.name} ({info.family}) has no styles; only StyleGAN has, so use z")
+    varied = recipe.vary
+    return Derivation(
+        kind="vary" if varied else "interpolate",
+        source=derived.source,
+        where=derived.where,
+        space=derived.space,
+        sigma=varied.sigma if varied else None,
+        each=derived.count if isinstance(derived, Vary) else derived.steps if isinstance(derived, Interpolate) else 0,
+        groups=derived.parents,
+        parents_sha256=derived.parents_sha256,
+    )
 
 
 def _classes(recipe: Recipe, info: GeneratorInfo) -> tuple[ClassLabel, ...]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gansynth import latents
 from gansynth.errors import RenderError
+from gansynth.generators.protocol import Generator, StyleGenerator
 from gansynth.plan import Rows
 from gansynth.resolve import ResolvedRecipe
 
 if TYPE_CHECKING:
     import torch
-
-    from gansynth.generators.protocol import Generator, StyleGenerator
 
 
 @contextmanager
@@ -45,6 +44,8 @@ def reproducible(threads: int) -> Iterator[None]:
 
 def draw_latents(recipe: ResolvedRecipe, rows: Rows) -> npt.NDArray[np.float32]:
     """Latents of the rows, float32 [n, z_dim]."""
+    if rows.origins:
+        return rows.origins.z
     truncations = np.array(recipe.truncations, np.float64)[rows.truncations]
     return latents.draw(recipe.latent, rows.seeds.tolist(), recipe.info.z_dim, truncations)
 
@@ -68,15 +69,17 @@ def sample_rows(
 
     size = recipe.batch_size
     index = _batch_index(recipe, rows, first)
+    derived_in_w = rows.origins is not None and rows.origins.w is not None
     arguments = (
-        torch.from_numpy(z[index]),
+        _styles(generator, recipe, rows, index) if derived_in_w else torch.from_numpy(z[index]),
         _class_indices(recipe, rows, index),
         torch.from_numpy(np.array(recipe.truncations, np.float32)[rows.truncations[index]]),
         torch.from_numpy(rows.seeds[index]),
     )
 
     def sample(count: int) -> torch.Tensor:
-        return generator.sample(*(values[:count] for values in arguments))
+        render = cast(StyleGenerator, generator).sample_styles if derived_in_w else generator.sample
+        return render(*(values[:count] for values in arguments))
 
     try:
         images = sample(size)
@@ -103,7 +106,23 @@ def style_rows(
     import torch
 
     index = _batch_index(recipe, rows, first)
+    if rows.origins is not None and rows.origins.w is not None:
+        return _styles(generator, recipe, rows, index)[: len(rows) - first]
     return generator.styles(torch.from_numpy(z[index]), _class_indices(recipe, rows, index))[: len(rows) - first]
+
+
+def _styles(generator: Generator, recipe: ResolvedRecipe, rows: Rows, index: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Styles of rows that are derived in w: on the straight line towards those of other latents."""
+    import torch
+
+    origins = rows.origins
+    assert origins is not None and origins.w is not None
+    w = torch.from_numpy(origins.w[index])
+    if origins.noise is None:
+        return w
+    classes = _class_indices(recipe, rows, index)
+    towards = cast(StyleGenerator, generator).styles(torch.from_numpy(origins.noise[index]), classes)
+    return torch.lerp(w.to(towards.device), towards, origins.sigma)
 
 
 def _batch_index(recipe: ResolvedRecipe, rows: Rows, first: int) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from gansynth import card, centers, record
 from gansynth.claims import Claims
 from gansynth.commit import Site
 from gansynth.dataset import Dataset, read_record, shards_done
+from gansynth.derive import Lineage, adopt, rows_of
 from gansynth.environment import cores, environment
 from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
 from gansynth.generators import describe, load_for
@@ -42,6 +43,7 @@ def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tup
     Raises:
         InputError: the recipe does not fit its generator or the dataset.
     """
+    recipe = adopt(recipe)
     info = describe(recipe.generator, recipe.generator_options, allow_code=allow_code)
     store = Store(recipe.output) if recipe.output else None
     found = read_record(store) if store else None
@@ -91,6 +93,11 @@ def begin(
     resolved, _ = resolve_for(recipe, device, allow_code=allow_code)
     generator = load_for(resolved, device if keep_generator else "cpu", allow_code=allow_code)
     resolved = replace(resolved, info=replace(resolved.info, weights_sha256=generator.weights_sha256))
+    if resolved.derivation and Lineage(resolved).weights_sha256 != generator.weights_sha256:
+        raise WeightsError(
+            f"generator: {resolved.info.name} holds other weights than the samples of {resolved.derivation.source} were made with; "
+            f"give the same"
+        )
     here = environment(device)
     store = Store(recipe.output)
     dataset = Dataset(store, _record(store, resolved, here, allow_mixed))
@@ -195,6 +202,7 @@ class Session:
         if admitted != dataset.record:
             dataset.store.publish(record.FILE, admitted.encode())
         self.dataset = Dataset(dataset.store, admitted)
+        self._rows_of = rows_of(self.dataset)
         self._site = Site(device, f"{socket.gethostname()}:{os.getpid()}", here)
         self._threads = encode_threads or cores()
         self._claims = Claims(dataset.store, self._site.worker)
@@ -220,6 +228,7 @@ class Session:
             self._site,
             encode_threads=self._threads,
             stop=stop,
+            rows_of=self._rows_of,
             before_manifest=self.dataset.announce,
             on_rows=lambda count: self._progress(count, on_rows),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from gansynth.dataset import Dataset
 from gansynth.environment import environment
 from gansynth.errors import InputError, OutputError, StoreDamaged
 from gansynth.generators.protocol import Generator
-from gansynth.plan import Rows
+from gansynth.plan import Origins, Rows
 from gansynth.sampling import reproducible, sample_rows
 
 _KEY = re.compile(r"(?P<split>\w+)-(?P<shard>\d{6,})-(?P<row>\d{6,})\Z")
@@ -101,6 +101,9 @@ def remake(dataset: Dataset, row: dict[str, Any], generator: Generator, device: 
         truncations=np.full(copies, recipe.truncations.index(row["truncation"]), np.int64),
     )
     z = np.tile(np.array(row["z"], np.float32), (copies, 1))
+    if recipe.derivation and recipe.derivation.space == "w":  # then w is the authority
+        w = np.tile(np.array(row["w"], np.float32), (copies, 1))
+        rows = replace(rows, origins=Origins([row["parent"]] * copies, {}, z, w))
     with reproducible(recipe.threads):
         image = sample_rows(generator, recipe, rows, z, 0)[-1].cpu().numpy()
     data = encode.encoder(recipe.image)(image)

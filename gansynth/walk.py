@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gansynth import latents
 from gansynth.errors import InputError
 from gansynth.generators.protocol import Generator, StyleGenerator
+from gansynth.latents import lerp, slerp
 from gansynth.resolve import ResolvedRecipe
 from gansynth.sampling import reproducible
 from gansynth.sheet import Image, Sheet
@@ -22,26 +23,6 @@ if TYPE_CHECKING:
 
 Space = Literal["z", "w"]
 Floats = npt.NDArray[np.float32]
-_PARALLEL = 1e-6  # sine of the angle below which two directions are one
-
-
-def slerp(a: Floats, b: Floats, t: float) -> Floats:
-    """Spherical interpolation from a (t = 0) to b (t = 1), float32 [d] (Shoemake, SIGGRAPH 1985).
-
-    Halfway between two latents of a normal distribution a straight line comes too near to the origin, where no latent lies;
-    this path keeps the distance. Opposite vectors have no path of their own and are joined by a straight line.
-    """
-    cosine = float(np.dot(a, b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    if np.sin(angle) < _PARALLEL:
-        return lerp(a, b, t)
-    weights = np.sin([(1 - t) * angle, t * angle]) / np.sin(angle)
-    return np.asarray(weights[0] * a + weights[1] * b, np.float32)
-
-
-def lerp(a: Floats, b: Floats, t: float) -> Floats:
-    """Linear interpolation from a (t = 0) to b (t = 1), float32 [d]."""
-    return np.asarray((1 - t) * a + t * b, np.float32)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def look_up(urls: Sequence[str], split: str, where: str | None, unfinished: bool
         raise InputError("url: saw none; give the folder or URL of a dataset, or a list of them")
     datasets = [Dataset.open(url) for url in urls]
     infos = [dataset.record.recipe.info for dataset in datasets]
-    schema = _common([manifest.schema(info.z_dim, info.w_dim) for info in infos])
+    schema = _common([dataset.manifest_schema for dataset in datasets])
     keep = pc.field("status") == "ok"
     if where is not None:
         keep = keep & conditions.parse(where, schema)
