@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from gansynth.cli import balance, bench, datasets, models, recipes, training, walks
+from gansynth.cli import balance, bench, datasets, export, models, recipes, training, walks
 from gansynth.errors import GansynthError
 
 app = App(
@@ -22,6 +22,7 @@ recipes.register(app)
 datasets.register(app)
 walks.register(app)
 balance.register(app)
+export.register(app)
 training.register(app)
 bench.register(app)
 app.command(models.app)
