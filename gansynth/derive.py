@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from gansynth import manifest
-from gansynth import where as conditions
 from gansynth.dataset import Dataset
 from gansynth.errors import OutputError, RecipeError
 from gansynth.latents import between, neighbours
@@ -23,6 +21,7 @@ from gansynth.pairs import Pairs
 from gansynth.plan import Origins, Permutation, Rows, ShardPlan
 from gansynth.recipe import Recipe, Vary
 from gansynth.resolve import ResolvedRecipe
+from gansynth.where import fitting
 
 _READERS = 16
 _COLUMNS = ("row", "sample_id", "seed", "class_index", "truncation")
@@ -202,16 +201,11 @@ def _open(url: str, kind: str) -> Dataset:
 
 
 def _kept(source: Dataset, split: str, where: str | None) -> Kept:
-    columns, keep = list(_COLUMNS), pc.field("status") == "ok"
-    if where is not None:
-        keep = keep & conditions.parse(where, source.manifest_schema)
-        columns += sorted(conditions.columns_of(where) - set(columns))
+    keep = fitting(where, source.manifest_schema)
     numbers = range(source.plan.shards_of(split))
     with ThreadPoolExecutor(_READERS) as pool:
         tables = list(
-            pool.map(
-                lambda n: manifest.read(source.store, f"{split}/{n:06d}.parquet", [*columns, "status"], keep), numbers
-            )
+            pool.map(lambda n: manifest.read(source.store, f"{split}/{n:06d}.parquet", _COLUMNS, keep), numbers)
         )
 
     def column(name: str) -> npt.NDArray[Any]:

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gansynth.derivation import Kind
 from gansynth.errors import StoreDamaged
 from gansynth.store import Store
+from gansynth.where import Condition
 
 FORMAT_VERSION = 1
 Floats = npt.NDArray[np.float32]
@@ -116,8 +116,8 @@ def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         raise StoreDamaged(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
 
 
-def read(store: Store, path: str, columns: Sequence[str], keep: pc.Expression | None = None) -> pa.Table:
-    """Columns of the rows of a stored manifest that fit a condition, if there is one; only these are fetched of the file.
+def read(store: Store, path: str, columns: Sequence[str], keep: Condition | None = None) -> pa.Table:
+    """Columns of the rows of a stored manifest that fit a condition, if there is one; nothing else of the file is fetched.
 
     Raises:
         StoreMissing: there is no such file.
@@ -125,7 +125,10 @@ def read(store: Store, path: str, columns: Sequence[str], keep: pc.Expression | 
     """
     with store.opened(path) as file:
         try:
-            return pq.read_table(file, columns=list(columns), filters=keep)
+            found = pq.ParquetFile(file).read(
+                [*columns, *(keep.columns - set(columns) if keep else ())], use_threads=False
+            )
+            return found.filter(keep.expression).select(list(columns)) if keep else found
         except pa.ArrowException as error:
             raise StoreDamaged(f"{path}: is not a readable manifest ({error}); run `gansynth repair`") from None
 

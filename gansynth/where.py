@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +31,29 @@ _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 
 
-def parse(text: str, schema: pa.Schema) -> pc.Expression:
+@dataclass(frozen=True)
+class Condition:
+    """What rows have to fulfil.
+
+    Args:
+        expression: for pyarrow.
+        columns: names of the columns in it.
+    """
+
+    expression: pc.Expression
+    columns: frozenset[str]
+
+
+def fitting(text: str | None, schema: pa.Schema) -> Condition:
+    """The condition of samples that were not rejected and, if there is a text, fulfil it too; see `parse`."""
+    ok = Condition(pc.field("status") == "ok", frozenset({"status"}))
+    if text is None:
+        return ok
+    wanted = parse(text, schema)
+    return Condition(ok.expression & wanted.expression, ok.columns | wanted.columns)
+
+
+def parse(text: str, schema: pa.Schema) -> Condition:
     """A condition as an expression of pyarrow. The text is read, never run.
 
     Args:
@@ -43,17 +66,13 @@ def parse(text: str, schema: pa.Schema) -> pc.Expression:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-        return _Condition(text, schema).of(tree.body)
+        names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+        return Condition(_Reader(text, schema).of(tree.body), names)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _refused(text, "is no condition") from None
 
 
-def columns_of(text: str) -> set[str]:
-    """Names of the columns in a condition that `parse` accepts."""
-    return {node.id for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Name)}
-
-
-class _Condition:
+class _Reader:
     def __init__(self, text: str, schema: pa.Schema) -> None:
         self._text, self._schema = text, schema
 

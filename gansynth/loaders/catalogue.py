@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gansynth import manifest
-from gansynth import where as conditions
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError, StoreDamaged, StoreMissing
 from gansynth.store import Store
+from gansynth.where import Condition, fitting
 
 _READERS = 16
 
@@ -49,7 +48,7 @@ class Catalogue:
     """
 
     shards: tuple[Shard, ...]
-    keep: pc.Expression
+    keep: Condition
     class_names: dict[int, str]
     schema: pa.Schema
     resolution: int | None
@@ -86,14 +85,11 @@ def look_up(urls: Sequence[str], split: str, where: str | None, unfinished: bool
     datasets = [Dataset.open(url) for url in urls]
     infos = [dataset.record.recipe.info for dataset in datasets]
     schema = _common([dataset.manifest_schema for dataset in datasets])
-    keep = pc.field("status") == "ok"
-    if where is not None:
-        keep = keep & conditions.parse(where, schema)
+    keep = fitting(where, schema)
     shards = [shard for dataset in datasets for shard in _shards(dataset, split, unfinished)]
     if where is not None:
         with ThreadPoolExecutor(_READERS) as pool:
-            columns = sorted({"status"} | conditions.columns_of(where))
-            counts = list(pool.map(lambda shard: _count(shard, columns, keep), shards))
+            counts = list(pool.map(lambda shard: _count(shard, keep), shards))
         shards = [
             Shard(shard.store, shard.stem, shard.tar_bytes, count) for shard, count in zip(shards, counts, strict=True)
         ]
@@ -107,8 +103,8 @@ def look_up(urls: Sequence[str], split: str, where: str | None, unfinished: bool
     return Catalogue(tuple(shards), keep, _class_names(datasets), schema, sizes.pop() if len(sizes) == 1 else None)
 
 
-def _count(shard: Shard, columns: list[str], keep: pc.Expression) -> int:
-    return int(manifest.read(shard.store, f"{shard.stem}.parquet", columns, keep).num_rows)
+def _count(shard: Shard, keep: Condition) -> int:
+    return int(manifest.read(shard.store, f"{shard.stem}.parquet", ["status"], keep).num_rows)
 
 
 def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
