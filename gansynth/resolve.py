@@ -18,6 +18,7 @@ _COMPILED = frozenset({"biggan"})  # families whose networks torch.compile takes
 _PRECISIONS = {"cpu": "float32", "cuda": "bfloat16"}  # fixed like the batch sizes, since precision decides bits too
 # Largest resolution (pixels) a row is for -> batch size. Fixed numbers, since the batch size decides bits.
 _LARGEST = 4096
+_MARKED_FROM = 128  # pixels; 530 bytes of XMP would be much beside the few kilobytes of smaller images
 _BATCH_SIZES = {
     "cpu": {64: 32, 128: 8, 256: 8, _LARGEST: 4},
     "cuda": {64: 256, 128: 128, 256: 64, 512: 32, _LARGEST: 16},
@@ -42,6 +43,7 @@ class ResolvedRecipe:
         image: format and the options that apply to it.
         samples_per_shard, batch_size, threads: counts.
         compile: whether the network goes through torch.compile.
+        provenance: whether image files carry XMP that says what they are; see provenance.py.
     """
 
     name: str
@@ -59,9 +61,13 @@ class ResolvedRecipe:
     batch_size: int
     threads: int
     compile: bool
+    provenance: bool
 
     def record(self) -> dict[str, Any]:
-        """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself."""
+        """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself where it is `recorded`.
+
+        Datasets from before there was a provenance have no such key, so it is there only if it is true.
+        """
         record: dict[str, Any] = {
             "name": self.name,
             "generator": self.info.name,
@@ -85,6 +91,7 @@ class ResolvedRecipe:
             "batch_size": self.batch_size,
             "threads": self.threads,
             "compile": self.compile,
+            **({"provenance": True} if self.provenance else {}),
         }
 
     def sample_ids(self) -> SampleIds:
@@ -138,7 +145,8 @@ def resolve(
         recipe: as written.
         info: of the generator that it names.
         device_type: cpu or cuda; decides `auto` values.
-        recorded: record of the dataset that is continued; its values stand where the recipe says `auto`.
+        recorded: record of the dataset that is continued; its values stand where the recipe says `auto`. One without
+            provenance has none.
 
     Raises:
         RecipeError, LabelError: recipe and generator do not go together.
@@ -181,6 +189,7 @@ def resolve(
         batch_size=min(batch_size, recipe.samples_per_shard),
         threads=choose("threads", 1),
         compile=choose("compile", False),
+        provenance=choose("provenance", not recorded and info.resolution >= _MARKED_FROM),
     )
     _require_every_class_in_every_split(resolved)
     return resolved

@@ -71,6 +71,7 @@ recipes = st.fixed_dictionaries(
         "samples_per_shard": st.integers(1, 1_000_000),
         "output": st.sampled_from(["./datasets/x", "s3://bucket/prefix", "memory://here"]),
         "generator_options": st.just({"num_classes": 3}),
+        "provenance": st.sampled_from(["auto", True, False]),
     },
 )
 
@@ -320,7 +321,7 @@ def test_overriding_leaves_the_given_mapping_alone() -> None:
 
 def test_the_recipe_of_a_dataset_can_be_read_as_a_recipe() -> None:
     kept = {"format_version": 1, "fingerprint": "0" * 64, "weights_sha256": "1" * 64, "environment": {}, "about": {}}
-    assert Recipe.parse({**BASE, **kept, "also_rendered_in": []}) == Recipe(**BASE)
+    assert Recipe.parse({**BASE, **kept, "also_rendered_in": []}) == Recipe(**BASE, provenance=False)
 
 
 @pytest.mark.parametrize(

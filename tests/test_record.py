@@ -86,6 +86,7 @@ def require_same(again: Record, first: Record) -> None:
             "latent": st.just("normal"),
             "image": st.sampled_from([{"format": "png"}, {"format": "webp", "lossless": True}, {"quality": 10}]),
             "batch_size": st.integers(1, 3000),
+            "provenance": st.booleans(),
             "samples_per_shard": st.integers(1, 3000),
         },
     ),
@@ -268,6 +269,7 @@ def test_nor_does_one_with_parts_appended_or_left_out(seeds: list[str]) -> None:
         ({"batch_size": 7}, "batch_size"),
         ({"threads": 2}, "threads"),
         ({"precision": "float16"}, "precision"),
+        ({"provenance": True}, "provenance"),
     ],
     ids=str,
 )

@@ -34,9 +34,10 @@ _FORMATS = [
 
 @pytest.fixture(scope="module", params=_FORMATS, ids=lambda image: "-".join(map(str, image.values())))
 def formatted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of each image format."""
+    """A dataset of each image format, with XMP in its images."""
     folder = tmp_path_factory.mktemp("formatted") / "dataset"
-    gansynth.generate(gansynth.Recipe(**{**SMALL, **_FEW, "image": request.param, "output": str(folder)}), device="cpu")
+    changes = {**_FEW, "image": request.param, "provenance": True, "output": str(folder)}
+    gansynth.generate(gansynth.Recipe(**{**SMALL, **changes}), device="cpu")
     return folder
 
 
