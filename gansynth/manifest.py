@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gansynth.errors import StoreDamaged
@@ -86,10 +87,20 @@ def _vectors(values: Floats) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
-def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a manifest; raises StoreDamaged if the bytes are not a Parquet file."""
+def decode(data: bytes | io.RawIOBase, columns: Sequence[str] | None = None, wanted: pc.Expression = None) -> pa.Table:
+    """The table of a manifest.
+
+    Args:
+        data: its bytes, or a file that can seek, of which only the columns that are needed are read.
+        columns: to read; all if left out.
+        wanted: which rows; all if left out.
+
+    Raises:
+        StoreDamaged: not a Parquet file.
+    """
+    source = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+        return pq.read_table(source, columns=None if columns is None else list(columns), filters=wanted)
     except (pa.ArrowException, OSError) as error:
         raise StoreDamaged(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
 
