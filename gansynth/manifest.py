@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gansynth.errors import StoreDamaged
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 FORMAT_VERSION = 1
 Floats = npt.NDArray[np.float32]

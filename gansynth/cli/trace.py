@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from gansynth import trace as tracing
 from gansynth.dataset import Dataset
 from gansynth.progress import counted, progress
+
+if TYPE_CHECKING:
+    from gansynth import trace as tracing
 
 _SHOWN = 10  # of many samples with the same bytes
 
@@ -37,6 +39,8 @@ def trace(
         outputs: datasets to look in, folders or URLs; without any, only what the file itself says is told.
         json_output: print JSON.
     """
+    from gansynth import trace as tracing
+
     claim = tracing.read_claim(image)
     datasets = [Dataset.open(output) for output in outputs]
     manifests = sum(len(numbers) for dataset in datasets for numbers in dataset.done().values())
@@ -86,8 +90,8 @@ def _line(name: str, value: object) -> None:
 def _advice(image: Path, claim: tracing.Claim, datasets: list[Dataset], manifests: int) -> str:
     """What to try next for a file that was not found."""
     if not datasets:
-        way = "" if claim.sample_id else ", which finds it by its sha256 if it was not altered"
-        return f"Name datasets to learn key, class, seed and truncation: gansynth trace {image} OUTPUT{way}."
+        by = "sample_id" if claim.sample_id else "sha256"
+        return f"Name the datasets that it may come from, to look it up by its {by}: gansynth trace {image} OUTPUT"
     where = f"{counted(manifests, 'manifest')} of {', '.join(dataset.store.place for dataset in datasets)}"
     if claim.sample_id:
         return f"Not found: the sample_id is in none of the {where}. Name the other datasets that it may come from."

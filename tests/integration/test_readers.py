@@ -252,7 +252,7 @@ def test_the_card_says_what_the_manifests_hold(dataset: Path) -> None:
     classes = Counter((row["label"], row["class_index"], row["class_name"]) for row in kept)
     lines = set(body.splitlines())
     assert len(classes) == 3
-    assert {f"| {label} | {index} |  | {name} | {count} |" for (label, index, name), count in classes.items()} <= lines
+    assert {f"| {label} | {index} | {name} | {count} |" for (label, index, name), count in classes.items()} <= lines
     truncations = Counter(row["truncation"] for row in kept)
     assert {f"| {value!r} | {count} |" for value, count in truncations.items()} <= lines
     splits = Counter(row["split"] for row in kept)
