@@ -182,13 +182,12 @@ generator was trained on, bind what you do with these images is yours to check; 
 
 
 def _making(record: Record) -> str:
-    recipe, info, here = record.recipe, record.recipe.info, record.environment
+    recipe, info = record.recipe, record.recipe.info
     kind = f"{counted(info.num_classes, 'class', 'classes')}" if info.num_classes else "unconditional"
     image = ", ".join(f"{key} {value}" for key, value in recipe.image.items() if key != "format")
     seeds = "; ".join(str(part) for part in recipe.parts[:8]) + (" ..." if len(recipe.parts) > 8 else "")
-    options = f" --device {'cuda:0' if 'cuda' in here else 'cpu'}" + (
-        " --allow-code" if info.family == "custom" else ""
-    )
+    device = "cuda:0" if "cuda" in record.environment else "cpu"
+    options = f" --device {device}" + (" --allow-code" if info.family == "custom" else "")
     return f"""## How it was made, and making it again
 
 | | |
@@ -199,11 +198,10 @@ def _making(record: Record) -> str:
 | seeds | {seeds} |
 | rendering | {recipe.precision}, batches of {recipe.batch_size} |
 | images | {recipe.image["format"]} ({image}) |
-| device | {_cell(here.get("device", "unknown"))}, torch {_cell(here.get("torch", "unknown"))} |
 | fingerprint | `{record.fingerprint}` |
 
-In the dataset's folder, this renders every shard again, with the same bytes in the environment that recipe.yaml records and
-with differences in some bits elsewhere:
+In the dataset's folder, this renders every shard again, with the same bytes in the environment that recipe.yaml records
+(device and versions of libraries), and with differences in some bits elsewhere:
 
 ```
 gansynth generate recipe.yaml --output ../again{options}
