@@ -16,9 +16,9 @@ from gansynth.splits import SplitSeeds, bounds
 
 _COMPILED = frozenset({"biggan"})  # families whose networks torch.compile takes
 _PRECISIONS = {"cpu": "float32", "cuda": "bfloat16"}  # fixed like the batch sizes, since precision decides bits too
+_MARKED_FROM = 128  # pixels; 530 bytes of XMP would be much beside the few kilobytes of smaller images
 # Largest resolution (pixels) a row is for -> batch size. Fixed numbers, since the batch size decides bits.
 _LARGEST = 4096
-_MARKED_FROM = 128  # pixels; 530 bytes of XMP would be much beside the few kilobytes of smaller images
 _BATCH_SIZES = {
     "cpu": {64: 32, 128: 8, 256: 8, _LARGEST: 4},
     "cuda": {64: 256, 128: 128, 256: 64, 512: 32, _LARGEST: 16},
