@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import PIL.Image
 
+from gansynth.drawing import Image
 from gansynth.errors import InputError
-from gansynth.sheet import Image
 
 FRAME = "frame-%06d.png"
 MIN_FPS, MAX_FPS = 0.1, 50.0  # viewers show a GIF no faster

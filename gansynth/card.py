@@ -2,20 +2,45 @@
 
 Without that front matter HF datasets would load the Parquet manifests instead of the images. Before the dataset is
 finished the card lists only splits of which a shard exists, since HF datasets refuses a card with an empty split.
+
+A finished card ends with a line for `gansynth verify`, which no reader shows: digests of the shards that it describes, of
+the picture and of the card itself. By it a card holds good whatever words this version or another found for it, and so
+does the picture, whose bytes depend on the version of Pillow.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from dataclasses import dataclass
 
+from gansynth import card_text
+from gansynth.identity import sha256_json
 from gansynth.receipt import Receipt
 from gansynth.record import Record
 
 FILE = "README.md"
-_TABLE_LIMIT = 50
+_SEAL = re.compile(
+    rb'<!-- gansynth: (\{"shards": "[0-9a-f]{64}", "picture": (?:null|"[0-9a-f]{64}"), "card": "[0-9a-f]{64}"\}) -->\n\Z'
+)
+_UNSEALED = (
+    ", rendered by gansynth from a pretrained GAN.\n"  # in every card from before there were seals, and in no other
+)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a finished card vouches for.
+
+    Args:
+        shards: digest of the shards that it describes.
+        picture: sha256 of the picture of samples; None if there is none.
+    """
+
+    shards: str
+    picture: str | None
 
 
 def unfinished(record: Record, splits: Sequence[str]) -> bytes:
@@ -29,72 +54,49 @@ the recipe again goes on from there. Every shard that has a `_stats.json` beside
     return (_front_matter(splits) + body).encode()
 
 
+def finished(record: Record, splits: Mapping[str, Sequence[Receipt]], picture: bytes | None) -> bytes:
+    """The card of a complete dataset.
+
+    Args:
+        record: its recipe.yaml.
+        splits: receipts of each split.
+        picture: the picture of samples beside the card, if there is one.
+    """
+    body = (_front_matter(list(splits)) + card_text.sections(record, splits, picture is not None) + "\n").encode()
+    seal = {
+        "shards": digest(splits),
+        "picture": hashlib.sha256(picture).hexdigest() if picture is not None else None,
+        "card": hashlib.sha256(body).hexdigest(),
+    }
+    return body + f"<!-- gansynth: {json.dumps(seal)} -->\n".encode()
+
+
 def listed_splits(card: bytes) -> set[str]:
     """The splits that a card's front matter lists."""
     return set(re.findall(r"^  - split: (\w+)$", card.decode(errors="replace"), re.MULTILINE))
 
 
-def finished(record: Record, splits: Mapping[str, Sequence[Receipt]]) -> bytes:
-    """The card of a complete dataset."""
-    recipe, info = record.recipe, record.recipe.info
-    receipts = [receipt for shards in splits.values() for receipt in shards]
-    samples, rejected = sum(r.samples for r in receipts), sum(r.rejected for r in receipts)
-    size = sum(r.tar.bytes + r.manifest.bytes for r in receipts)
-    kind = f"{info.num_classes} classes" if info.num_classes else "unconditional"
-    image = ", ".join(f"{key} {value}" for key, value in recipe.image.items() if key != "format")
-    body = f"""# {recipe.name}
-
-{samples:,} synthetic images of {info.resolution} x {info.resolution} pixels, rendered by gansynth from a pretrained GAN.
-
-| | |
-|---|---|
-| generator | {PurePath(info.name).name} ({info.family}, {kind}) |
-| origin of the weights | {info.origin} |
-| licence of the weights | {info.licence} |
-| weights sha256 | `{info.weights_sha256}` |
-| latents | {recipe.latent}, z of {info.z_dim}, one seed a sample ({recipe.seed_use}) |
-| seeds | {"; ".join(str(part) for part in recipe.parts[:8])}{" ..." if len(recipe.parts) > 8 else ""} |
-| images | {recipe.image["format"]} ({image}) |
-| size | {size / 1e6:,.1f} MB in {len(receipts):,} shards; {rejected:,} rows rejected |
-| fingerprint | `{record.fingerprint}` |
-
-## Splits
-
-{_split_table(splits)}
-
-No latent is in two splits: a split is chosen by the seed alone.
-
-{_class_table(record, receipts)}
-{_truncation_table(receipts)}
-{_terms(info.terms)}## Reading it
-
-Each sample of the tars has four members: the image, `.cls` (the label), `.txt` (a caption) and `.json` (sample_id, seed,
-truncation, class). Latent vectors and everything else are in the Parquet file beside each tar.
-
-```python
-import webdataset as wds
-
-dataset = wds.WebDataset("train/000000.tar", shardshuffle=False).decode("rgb8").to_tuple("{recipe.image["format"]}", "cls")
-```
-
-## Making it again
-
-```
-gansynth generate recipe.yaml --output ANOTHER_FOLDER
-```
-
-gives the same bytes in the environment that recipe.yaml records.
-
-## Limits
-
-All images are synthetic. They inherit the biases and the faults of the generator and of the data that it was trained on;
-labels say what the generator was asked for, not what a person sees.
-"""
-    return (_front_matter(list(splits)) + body).encode()
+def digest(splits: Mapping[str, Sequence[Receipt]]) -> str:
+    """Names the shards of a dataset by their content, whoever made them when."""
+    return sha256_json(
+        [[r.split, r.shard, r.tar.sha256, r.manifest.sha256] for shards in splits.values() for r in shards]
+    )
 
 
-def _terms(terms: Sequence[str]) -> str:
-    return "\n".join(["## Licence of the weights", "", *(f"- {term}" for term in terms), "", ""]) if terms else ""
+def seal_of(card: bytes) -> Seal | None:
+    """What a card vouches for; None for an unfinished or damaged one, and for one from before there were seals."""
+    match = _SEAL.search(card)
+    if match is None:
+        return None
+    content = json.loads(match[1])
+    whole = content["card"] == hashlib.sha256(card[: match.start()]).hexdigest()
+    return Seal(content["shards"], content["picture"]) if whole else None
+
+
+def is_unsealed(card: bytes, record: Record, splits: Sequence[str]) -> bool:
+    """Whether a card is a finished one of this dataset from before there were seals and pictures."""
+    text = card.decode(errors="replace")
+    return _UNSEALED in text and record.fingerprint in text and listed_splits(card) == set(splits)
 
 
 def _front_matter(splits: Sequence[str]) -> str:
@@ -102,32 +104,3 @@ def _front_matter(splits: Sequence[str]) -> str:
         return ""
     files = "".join(f"  - split: {split}\n    path: {split}/*.tar\n" for split in splits)
     return f"---\ntags:\n- synthetic\n- gansynth\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n\n"
-
-
-def _split_table(splits: Mapping[str, Sequence[Receipt]]) -> str:
-    lines = ["| split | shards | images |", "|---|---:|---:|"]
-    lines += [f"| {name} | {len(shards):,} | {sum(r.samples for r in shards):,} |" for name, shards in splits.items()]
-    return "\n".join(lines)
-
-
-def _class_table(record: Record, receipts: Sequence[Receipt]) -> str:
-    if not record.recipe.classes:
-        return ""
-    counts: Counter[str] = Counter()
-    for receipt in receipts:
-        counts.update(receipt.classes)
-    rows = [
-        f"| {target} | {label.index} | {label.wnid or ''} | {label.name} | {counts[str(label.index)]:,} |"
-        for label, target in zip(record.recipe.classes, record.recipe.targets, strict=True)
-    ]
-    more = [f"| | | | and {len(rows) - _TABLE_LIMIT} more | |"] if len(rows) > _TABLE_LIMIT else []
-    head = ["## Classes", "", "| label | index | wnid | name | images |", "|---:|---:|---|---|---:|"]
-    return "\n".join([*head, *rows[:_TABLE_LIMIT], *more, ""])
-
-
-def _truncation_table(receipts: Sequence[Receipt]) -> str:
-    counts: Counter[str] = Counter()
-    for receipt in receipts:
-        counts.update(receipt.truncations)
-    rows = [f"| {value} | {counts[value]:,} |" for value in sorted(counts, key=float)]
-    return "\n".join(["## Truncations", "", "| truncation | images |", "|---:|---:|", *rows, ""])

@@ -24,8 +24,9 @@ from gansynth.store import Store
 
 @dataclass(frozen=True)
 class Encoded:
-    """One image as bytes, or the reason why it was rejected."""
+    """One image as bytes of a file, or the reason why it was rejected."""
 
+    sample_id: str
     data: bytes
     sha256: str
     reason: str | None
@@ -67,7 +68,6 @@ class Commit:
         self._tar = TarWriter(self._file)
         self._rows: list[dict[str, Any]] = []
         self._styles: list[npt.NDArray[np.float32]] = []
-        self._sample_id = self._recipe.sample_ids()
         self._classes: Counter[str] = Counter()
         self._truncations: Counter[str] = Counter()
 
@@ -97,22 +97,20 @@ class Commit:
         recipe, shard, rows = self._recipe, self._shard, self._planned
         position = int(rows.classes[index])
         label = recipe.classes[position] if recipe.classes else None
-        seed, truncation = int(rows.seeds[index]), recipe.truncations[int(rows.truncations[index])]
         ok = image.reason is None
-        origin = _origin(rows, index)
         return {
             "key": shard.key(index),
-            "sample_id": self._sample_id(label.index if label else None, truncation, seed, **origin),
+            "sample_id": image.sample_id,
             "split": shard.split,
             "shard": shard.number,
             "row": index,
             "part": shard.part,
-            "seed": seed,
+            "seed": int(rows.seeds[index]),
             "class_index": label.index if label else None,
             "class_name": label.name if label else None,
             "wnid": label.wnid if label else None,
             "label": recipe.targets[position],
-            "truncation": truncation,
+            "truncation": recipe.truncations[int(rows.truncations[index])],
             "width": recipe.info.resolution,
             "height": recipe.info.resolution,
             "format": recipe.image["format"],
@@ -120,7 +118,7 @@ class Commit:
             "image_sha256": image.sha256 if ok else None,
             "status": "ok" if ok else "rejected",
             "reason": image.reason,
-            **origin,
+            **rows.origin(index),
         }
 
     def _add_members(self, row: dict[str, Any], data: bytes) -> int:
@@ -177,6 +175,7 @@ class Commit:
                     "threads": recipe.threads,
                     "compile": recipe.compile,
                     "image": recipe.image,
+                    **({"provenance": True} if recipe.provenance else {}),
                 },
                 sort_keys=True,
             ),
@@ -204,11 +203,3 @@ class Commit:
             worker=self._site.worker,
             environment=dict(self._site.environment),
         )
-
-
-def _origin(rows: Rows, index: int) -> dict[str, Any]:
-    """What a derived sample comes from."""
-    origins = rows.origins
-    if origins is None:
-        return {}
-    return {"parent": origins.parents[index], **{name: values[index] for name, values in origins.columns.items()}}

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from gansynth import provenance
+
+if TYPE_CHECKING:
+    from gansynth.resolve import ResolvedRecipe
 
 Image = npt.NDArray[np.uint8]
 Encoder = Callable[[Image], bytes]
@@ -24,6 +29,14 @@ def encoder(options: Mapping[str, Any]) -> Encoder:
     if options["format"] == "png":
         return _pillow("PNG", compress_level=options["compress_level"])
     return _pillow("WEBP", **{key: value for key, value in options.items() if key != "format"})
+
+
+def file_encoder(recipe: ResolvedRecipe) -> Callable[[Image, str], bytes]:
+    """An encoder for the files of a dataset: uint8 [h, w, 3] and sample_id -> bytes, with XMP if the recipe says so."""
+    encode, format_name = encoder(recipe.image), recipe.image["format"]
+    if not recipe.provenance:
+        return lambda image, sample_id: encode(image)
+    return lambda image, sample_id: provenance.embed(encode(image), format_name, sample_id)
 
 
 def decode(data: bytes, format_name: str = "") -> Image:

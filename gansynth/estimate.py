@@ -19,7 +19,7 @@ from gansynth.resolve import ResolvedRecipe
 _FILE = "costs.json"
 # Bytes a pixel of photographs at the default settings, and of a tar's headers and padding for four members.
 _BYTES_PER_PIXEL = {"jpg": 0.55, "png": 1.9, "webp": 0.45}
-_TAR_OVERHEAD, _ROW_OVERHEAD = 4100, 250
+_TAR_OVERHEAD, _ROW_OVERHEAD, _XMP = 4100, 250, 530
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,5 @@ def _read(path: Path) -> list[Cost]:
 def bytes_per_sample(recipe: ResolvedRecipe) -> float:
     """Expected bytes of tar and manifest for a sample."""
     pixels = recipe.info.resolution**2
-    return (
-        600 + _BYTES_PER_PIXEL[recipe.image["format"]] * pixels + _TAR_OVERHEAD + _ROW_OVERHEAD + 4 * recipe.info.z_dim
-    )
+    image = 600 + _BYTES_PER_PIXEL[recipe.image["format"]] * pixels + (_XMP if recipe.provenance else 0)
+    return image + _TAR_OVERHEAD + _ROW_OVERHEAD + 4 * recipe.info.z_dim

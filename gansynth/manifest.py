@@ -130,7 +130,9 @@ def read(store: Store, path: str, columns: Sequence[str], keep: Condition | None
             )
             return found.filter(keep.expression).select(list(columns)) if keep else found
         except pa.ArrowException as error:
-            raise StoreDamaged(f"{path}: is not a readable manifest ({error}); run `gansynth repair`") from None
+            raise StoreDamaged(
+                f"{store.place}/{path}: is not a readable manifest ({error}); run `gansynth repair`"
+            ) from None
 
 
 Status = Literal["ok", "rejected"]

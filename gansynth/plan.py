@@ -130,6 +130,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    def origin(self, index: int) -> dict[str, Any]:
+        """Manifest columns of a row that only derived samples have, by name; empty for one that is drawn by seed."""
+        if self.origins is None:
+            return {}
+        columns = self.origins.columns.items()
+        return {"parent": self.origins.parents[index], **{name: values[index] for name, values in columns}}
+
 
 @dataclass(frozen=True)
 class Section:
@@ -225,7 +232,7 @@ class Plan:
         )
 
     def rows(self, shard: ShardPlan) -> Rows:
-        """The samples of a shard, drawn by seed; derived ones are known to `derive.Lineage`."""
+        """The samples of a shard, drawn by seed; derived ones are known to `lineage.Lineage`."""
         section = next(s for s in self.sections if s.part == shard.part and s.split == shard.split)
         permutation = Permutation(section.samples, f"gansynth/1/{shard.split}/{shard.part}")
         position = permutation(np.arange(shard.first, shard.first + shard.size, dtype=np.int64))

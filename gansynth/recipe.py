@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -36,6 +37,7 @@ _TAKES = {
     "batch_size": "auto, or a whole number from 1",
     "threads": "auto, or a whole number from 1",
     "compile": "auto, true or false",
+    "provenance": "auto, true or false",
     "output": "a folder or an fsspec URL",
     "vary": "a mapping such as {from: ./datasets/dogs, sigma: 0.1, count: 8}",
     "interpolate": "a mapping such as {from: ./datasets/dogs, pairs: 1000, steps: 4}",
@@ -161,6 +163,7 @@ class Recipe(RecipeFile):
     record_keys = frozenset(
         {"format_version", "fingerprint", "weights_sha256", "environment", "also_rendered_in", "about"}
     )
+    record_defaults = MappingProxyType({"provenance": False})
 
     generator: str = Field("", min_length=1)
     generator_options: dict[str, Any] = Field(default_factory=dict)
@@ -177,6 +180,7 @@ class Recipe(RecipeFile):
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     threads: Annotated[int, Field(ge=1)] | Auto = "auto"
     compile: bool | Auto = "auto"
+    provenance: bool | Auto = "auto"
     output: str | None = Field(None, min_length=1)
     vary: Vary | None = None
     interpolate: Interpolate | None = None

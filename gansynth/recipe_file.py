@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
@@ -57,6 +58,8 @@ class RecipeFile(BaseModel):
     "What each key takes, for messages."
     record_keys: ClassVar[frozenset[str]] = frozenset()
     "Keys that the recipe has beside its own where gansynth keeps it; reading it back drops them."
+    record_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    "What keys mean that such a file leaves out, where that is not what they mean to a person who leaves them out."
     record_mark: ClassVar[str] = "fingerprint"
     "The one of them by which such a file is known."
 
@@ -114,7 +117,7 @@ class RecipeFile(BaseModel):
         """A recipe from a mapping; see `load`."""
         data = dict(content)
         if cls.record_mark in data:
-            data = {key: value for key, value in data.items() if key not in cls.record_keys}
+            data = {**cls.record_defaults, **{k: v for k, v in data.items() if k not in cls.record_keys}}
         for key, value in (overrides or {}).items():
             _override(data, key, value)
         if bad := [key for key in data if not isinstance(key, str)]:

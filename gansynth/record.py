@@ -98,7 +98,7 @@ class Record:
 
     def differences(self, wanted: ResolvedRecipe) -> list[str]:
         """How a recipe differs from this one in what decides bytes; empty if it may go on with the dataset."""
-        mine, theirs = _flat(deciding(self.recipe.record())), _flat(deciding(wanted.record()))
+        mine, theirs = (_flat({"provenance": False, **deciding(r.record())}) for r in (self.recipe, wanted))
         lines = [
             f"{key} is {_short(mine.get(key))} in the dataset, but {_short(theirs.get(key))} in the recipe"
             for key in {**mine, **theirs}

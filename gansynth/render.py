@@ -1,7 +1,7 @@
 """ShardPlan + Generator + Store -> Receipt: the only place that knows the order of the stages.
 
     main thread     latents -> generator -> uint8 pixels on their way to the host, batch after batch, shard after shard
-    encode threads  pixels -> compressed bytes and their sha256
+    encode threads  pixels -> bytes of a file, with its provenance, and their sha256
     writer thread   bytes -> tar; rows -> manifest; tar, manifest, receipt -> store
 
 The queue between them is short, so memory stays flat, and the generator goes on with the next shard while the writer
@@ -97,7 +97,7 @@ class Renderer:
         self._rows_of = rows_of or plan.rows
         self._stop = stop or Stop()
         self._before_manifest, self._on_rows = before_manifest, on_rows
-        self._encode = encode.encoder(self._recipe.image)
+        self._encode, self._sample_id = encode.file_encoder(self._recipe), self._recipe.sample_ids()
         self._conveyor = Conveyor(site.device)
 
     def render(self, shards: Iterable[ShardPlan]) -> Iterator[Receipt | Failure]:
@@ -137,7 +137,7 @@ class Renderer:
                 if work.dropped or work.error:
                     break
                 arrival = self._render_batch(work, first)
-                batches.put((work, (arrival, self._submit(pool, arrival))))
+                batches.put((work, (arrival, self._submit(pool, arrival, work.rows, first))))
         except Exception as error:
             work.error = error
         except BaseException:
@@ -155,25 +155,34 @@ class Renderer:
 
         return self._conveyor.send(render)
 
-    def _submit(self, pool: ThreadPoolExecutor, arrival: Arrival) -> list[Future[_Piece]]:
+    def _submit(self, pool: ThreadPoolExecutor, arrival: Arrival, rows: Rows, first: int) -> list[Future[_Piece]]:
         # Several pieces a thread, so that a slow image does not hold up the batch; few enough to cost nothing.
         size = max(1, len(arrival) // (2 * self._threads))
         pieces = (slice(start, start + size) for start in range(0, len(arrival), size))
-        return [pool.submit(self._encode_all, arrival, piece) for piece in pieces]
+        return [pool.submit(self._encode_all, arrival, piece, rows, first) for piece in pieces]
 
     # Encode threads
 
-    def _encode_all(self, arrival: Arrival, piece: slice) -> _Piece:
+    def _encode_all(self, arrival: Arrival, piece: slice, rows: Rows, first: int) -> _Piece:
+        """Encode a piece of the batch that begins with the row `first`."""
         images = arrival.pixels()[piece]
         started = time.perf_counter()
-        encoded = [self._encode_one(image) for image in images]
+        names = self._sample_ids(rows, range(first + piece.start, first + piece.start + len(images)))
+        encoded = [self._encode_one(image, name) for image, name in zip(images, names, strict=True)]
         return encoded, time.perf_counter() - started
 
-    def _encode_one(self, image: npt.NDArray[np.uint8]) -> Encoded:
+    def _sample_ids(self, rows: Rows, indices: Iterable[int]) -> Iterator[str]:
+        classes: list[int | None] = [label.index for label in self._recipe.classes] or [None]
+        for index in indices:
+            truncation = self._recipe.truncations[int(rows.truncations[index])]
+            class_index, seed = classes[int(rows.classes[index])], int(rows.seeds[index])
+            yield self._sample_id(class_index, truncation, seed, **rows.origin(index))
+
+    def _encode_one(self, image: npt.NDArray[np.uint8], sample_id: str) -> Encoded:
         if _is_constant(image):
-            return Encoded(b"", "", "constant image")
-        data = self._encode(image)
-        return Encoded(data, hashlib.sha256(data).hexdigest(), None)
+            return Encoded(sample_id, b"", "", "constant image")
+        data = self._encode(image, sample_id)
+        return Encoded(sample_id, data, hashlib.sha256(data).hexdigest(), None)
 
     # Writer thread
 

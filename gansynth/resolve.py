@@ -17,6 +17,7 @@ from gansynth.splits import SplitSeeds, bounds
 
 _COMPILED = frozenset({"biggan"})  # families whose networks torch.compile takes
 _PRECISIONS = {"cpu": "float32", "cuda": "bfloat16"}  # fixed like the batch sizes, since precision decides bits too
+_MARKED_FROM = 128  # pixels; 530 bytes of XMP would be much beside the few kilobytes of smaller images
 # Largest resolution (pixels) a row is for -> batch size. Fixed numbers, since the batch size decides bits.
 _LARGEST = 4096
 _BATCH_SIZES = {
@@ -44,6 +45,7 @@ class ResolvedRecipe:
         samples_per_shard, batch_size, threads: counts.
         compile: whether the network goes through torch.compile.
         derivation: how samples are derived from those of another dataset; None if they are drawn by seed.
+        provenance: whether image files carry XMP that says what they are; see provenance.py.
     """
 
     name: str
@@ -61,10 +63,14 @@ class ResolvedRecipe:
     batch_size: int
     threads: int
     compile: bool
+    provenance: bool
     derivation: Derivation | None = None
 
     def record(self) -> dict[str, Any]:
-        """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself."""
+        """The recipe as a mapping that `Recipe.parse` reads back and that resolves to itself where it is `recorded`.
+
+        Datasets from before there was a provenance have no such key, so it is there only if it is true.
+        """
         record: dict[str, Any] = {
             "name": self.name,
             "generator": self.info.name,
@@ -88,6 +94,7 @@ class ResolvedRecipe:
             "batch_size": self.batch_size,
             "threads": self.threads,
             "compile": self.compile,
+            **({"provenance": True} if self.provenance else {}),
         }
 
     def _record_part(self, part: Part) -> str | dict[str, Any]:
@@ -151,7 +158,8 @@ def resolve(
         recipe: as written.
         info: of the generator that it names.
         device_type: cpu or cuda; decides `auto` values.
-        recorded: record of the dataset that is continued; its values stand where the recipe says `auto`.
+        recorded: record of the dataset that is continued; its values stand where the recipe says `auto`. One without
+            provenance has none.
 
     Raises:
         RecipeError, LabelError: recipe and generator do not go together.
@@ -195,6 +203,7 @@ def resolve(
         threads=choose("threads", 1),
         compile=choose("compile", False),
         derivation=_derivation(recipe, info),
+        provenance=choose("provenance", not recorded and info.resolution >= _MARKED_FROM),
     )
     if resolved.derivation is None:
         _require_every_class_in_every_split(resolved)

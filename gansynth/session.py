@@ -15,11 +15,12 @@ from gansynth import card, centers, record
 from gansynth.claims import Claims
 from gansynth.commit import Site
 from gansynth.dataset import Dataset, read_record, shards_done
-from gansynth.derive import Lineage, adopt, rows_of
+from gansynth.derive import adopt
 from gansynth.environment import cores, environment
 from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
 from gansynth.generators import describe, load_for
 from gansynth.generators.protocol import Generator, StyleGenerator
+from gansynth.lineage import Lineage, rows_of
 from gansynth.plan import Plan, ShardPlan
 from gansynth.progress import progress
 from gansynth.receipt import Receipt

@@ -2,86 +2,22 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
 
 from gansynth import encode, manifest
 from gansynth.dataset import Dataset
+from gansynth.drawing import Image, Sheet
 from gansynth.generators.protocol import Generator
+from gansynth.lineage import Lineage
 from gansynth.plan import Rows
 from gansynth.resolve import ResolvedRecipe
 from gansynth.sampling import draw_latents, reproducible, sample_rows
-from gansynth.show import stored_image
+from gansynth.show import find_row, stored_image
 
-_GAP, _TEXT, _SMALLEST = 4, 14, 48
 _SHARDS_READ = 20  # enough to meet every class and truncation of most recipes
-Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Images by row and column; None where there is none.
-
-    Args:
-        rows: name of each row (class).
-        groups: name of each group of columns (truncation).
-        columns: name of each column (seed); empty where it has none.
-        images: uint8 [h, w, 3] each.
-        cell: height and width of an image in pixels.
-    """
-
-    rows: Sequence[str]
-    groups: Sequence[str]
-    columns: Sequence[str]
-    images: Sequence[Sequence[Image | None]]
-    cell: int
-
-    def png(self, largest: int | None = None) -> bytes:
-        """The sheet drawn with its labels, a PNG file.
-
-        Args:
-            largest: height and width in pixels that images are shrunk to if they are larger.
-        """
-        font = PIL.ImageFont.load_default(_TEXT - 2)
-        size = drawn_size(self.cell)
-        size = min(size, largest or size)
-        smooth = PIL.Image.Resampling.LANCZOS if size < self.cell else PIL.Image.Resampling.NEAREST
-        span = len(self.columns) // len(self.groups)
-        step = max(size, -(-int(max(font.getlength(name) for name in self.groups)) // span)) + _GAP
-        margin = 12 + int(max(font.getlength(name) for name in self.rows))
-        width = margin + len(self.columns) * step
-        head = _TEXT * (2 if any(self.columns) else 1) + _GAP
-        height = head + len(self.rows) * (size + _GAP)
-        canvas = PIL.Image.new("RGB", (width, height), "white")
-        draw = PIL.ImageDraw.Draw(canvas)
-        for group, name in enumerate(self.groups):
-            column = group * span
-            draw.text((margin + column * step, 1), name, "black", font)
-        for column, name in enumerate(self.columns):
-            draw.text((margin + column * step, _TEXT + 1), name, "black", font)
-        for row, name in enumerate(self.rows):
-            top = head + row * (size + _GAP)
-            draw.text((4, top + size // 2 - _TEXT // 2), name, "black", font)
-            for column, image in enumerate(self.images[row]):
-                if image is not None:
-                    tile = PIL.Image.fromarray(image).resize((size, size), smooth)
-                    canvas.paste(tile, (margin + column * step, top))
-        buffer = io.BytesIO()
-        canvas.save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
-
-
-def drawn_size(cell: int) -> int:
-    """Height and width in pixels at which a sheet shows images of a size: small ones in whole multiples."""
-    return cell * -(-_SMALLEST // cell)
 
 
 def preview(
@@ -93,23 +29,20 @@ def preview(
 ) -> Sheet:
     """A sheet of the recipe's first classes and seeds, rendered now, with the pixels that the dataset would hold.
 
+    Of derived samples it shows one parent, or pair, of each class, and what is derived from it.
+
     Args:
         recipe, generator: what to render, with what.
         classes, seeds: how many of them at most.
         on_images: called with the number of images after each batch.
     """
+    if recipe.derivation:
+        return _families(recipe, generator, classes, seeds, on_images)
     class_count = min(classes, max(1, len(recipe.classes)))
     chosen = [seed for _, seed in zip(range(seeds), (seed for part in recipe.parts for seed in part), strict=False)]
     grid = np.indices((class_count, len(recipe.truncations), len(chosen))).reshape(3, -1)
     rows = Rows(seeds=np.array(chosen, np.int64)[grid[2]], classes=grid[0], truncations=grid[1])
-    z = draw_latents(recipe, rows)
-    images: list[Image] = []
-    encoder = encode.encoder(recipe.image)
-    with reproducible(recipe.threads):
-        for first in range(0, len(rows), recipe.batch_size):
-            batch = sample_rows(generator, recipe, rows, z, first).cpu().numpy()
-            images += [encode.decode(encoder(image)) for image in batch]
-            on_images(len(batch))
+    images = _rendered(recipe, generator, rows, on_images)
     across = len(recipe.truncations) * len(chosen)
     return Sheet(
         rows=_class_names(recipe, class_count),
@@ -118,6 +51,41 @@ def preview(
         images=[images[i : i + across] for i in range(0, len(images), across)],
         cell=recipe.info.resolution,
     )
+
+
+def _families(
+    recipe: ResolvedRecipe, generator: Generator, classes: int, samples: int, on_images: Callable[[int], None]
+) -> Sheet:
+    """A row for each class: a stored sample and its variations, or two with what lies between them."""
+    lineage, derivation = Lineage(recipe), recipe.derivation
+    heading = f"sigma {derivation.sigma:g}" if derivation and derivation.sigma else "in between"
+    names = {position: label.name for position, label in enumerate(recipe.classes)}
+    rows, images, columns = [], [], [""]
+    for family in lineage.families(classes, samples):
+        first, *others = (_decoded(lineage.source, key) for key in family.parents)
+        images.append([first, *_rendered(recipe, generator, family.rows, on_images), *others])
+        rows.append(names.get(int(family.rows.classes[0]), recipe.name))
+        columns = ["parent", *(f"{number + 1}" for number in family.numbers), *("parent" for _ in others)]
+    return Sheet(rows, [heading], columns, images, recipe.info.resolution)
+
+
+def _decoded(dataset: Dataset, key: str) -> Image | None:
+    data = stored_image(dataset, find_row(dataset, key))
+    return encode.decode(data) if data else None
+
+
+def _rendered(
+    recipe: ResolvedRecipe, generator: Generator, rows: Rows, on_images: Callable[[int], None]
+) -> list[Image]:
+    """Images of the rows, encoded and decoded, uint8 [h, w, 3] each."""
+    z, encoder = draw_latents(recipe, rows), encode.encoder(recipe.image)
+    images: list[Image] = []
+    with reproducible(recipe.threads):
+        for first in range(0, len(rows), recipe.batch_size):
+            batch = sample_rows(generator, recipe, rows, z, first).cpu().numpy()
+            images += [encode.decode(encoder(image)) for image in batch]
+            on_images(len(batch))
+    return images
 
 
 def stored(dataset: Dataset, classes: int, samples: int) -> Sheet:

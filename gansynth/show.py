@@ -106,7 +106,7 @@ def remake(dataset: Dataset, row: dict[str, Any], generator: Generator, device: 
         rows = replace(rows, origins=Origins([row["parent"]] * copies, {}, z, w))
     with reproducible(recipe.threads):
         image = sample_rows(generator, recipe, rows, z, 0)[-1].cpu().numpy()
-    data = encode.encoder(recipe.image)(image)
+    data = encode.file_encoder(recipe)(image, row["sample_id"])
     stored = stored_image(dataset, row)
     try:
         pixels = None if stored is None else encode.decode(stored)

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gansynth import latents
+from gansynth.drawing import Image, Sheet
 from gansynth.errors import InputError
 from gansynth.generators.protocol import Generator, StyleGenerator
 from gansynth.latents import lerp, slerp
 from gansynth.resolve import ResolvedRecipe
 from gansynth.sampling import reproducible
-from gansynth.sheet import Image, Sheet
 
 if TYPE_CHECKING:
     import torch

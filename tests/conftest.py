@@ -12,9 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import gansynth
+
+hypothesis.settings.register_profile("gansynth", deadline=None)  # nothing fails for being slow
+hypothesis.settings.load_profile("gansynth")
 
 SMALL: dict[str, Any] = {
     "name": "small",

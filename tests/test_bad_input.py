@@ -74,6 +74,7 @@ BAD_RECIPES: dict[str, tuple[dict[str, str | None], str]] = {
     "labels unknown": ({"labels": "{zebra: 7}"}, 'no class "zebra"'),
     "labels negative": ({"labels": "{0: 0, 1: -1}"}, "labels: saw -1"),
     "labels text": ({"labels": "{0: zero, 1: one}"}, "labels: saw"),
+    "provenance text": ({"provenance": "maybe"}, "provenance: saw 'maybe'"),
     "splits below 1": ({"splits": "{train: 0.5, val: 0.4}"}, "adds up to 0.9"),
     "splits above 1": ({"splits": "{train: 0.9, val: 0.4}"}, "adds up to 1.3"),
     "splits 0": ({"splits": "{train: 1, val: 0}"}, "outside (0, 1]"),

@@ -20,13 +20,15 @@ import gansynth
 from gansynth.check import verify
 from gansynth.cli import run
 from gansynth.dataset import Dataset
+from gansynth.encode import decode
 from gansynth.errors import GansynthError, InputError
 from gansynth.generators import load_generator
 from gansynth.latents import between, draw, neighbours
 from gansynth.loaders import open_dataset
 from gansynth.pairs import Pairs
 from gansynth.quality.classifier import bundled
-from gansynth.show import find_row, remake
+from gansynth.sheet import preview
+from gansynth.show import find_row, remake, stored_image
 
 BASE: dict[str, Any] = {
     "name": "clothes",
@@ -235,6 +237,40 @@ def test_styles_can_be_varied_and_joined(tmp_path: Path) -> None:
         assert list(verify(dataset)) == []
         comparison = remake(dataset, find_row(dataset, "train-000000-000001"), load_generator(str(snapshot)), "cpu")
         assert comparison.identical
+
+
+# To look at
+
+
+def pixels(folder: Path, row: dict[str, Any]) -> Any:
+    return decode(stored_image(Dataset.open(str(folder)), row) or b"")
+
+
+def test_a_preview_shows_a_parent_of_each_class_beside_its_variations(clothes: Path, near: Path) -> None:
+    recipe = gansynth.plan(gansynth.Recipe.parse(vary(clothes, vary={"where": "truncation > 0.6"}))).recipe
+    drawn = preview(recipe, load_generator("fashion-32"), 2, 3)
+    assert list(drawn.columns) == ["parent", "1", "3", "4"]
+    stored = {(row["parent"], row["variant"]): row for row in rows_of(near)}
+    for name, shown in zip(drawn.rows, drawn.images, strict=True):
+        parents = [row for row in rows_of(clothes) if row["class_name"] == name and row["truncation"] > 0.6]
+        [parent] = [row for row in parents if np.array_equal(pixels(clothes, row), shown[0])]
+        for number, image in zip((0, 2, 3), shown[1:], strict=True):
+            assert np.array_equal(pixels(near, stored[parent["sample_id"], number]), image)
+
+
+def test_a_preview_shows_what_lies_between_two_parents(clothes: Path) -> None:
+    recipe = gansynth.plan(gansynth.Recipe.parse(interpolate(clothes))).recipe
+    drawn = preview(recipe, load_generator("fashion-32"), 9, 9)
+    assert sorted(drawn.rows) == ["Bag", "Sneaker", "Trouser"]
+    assert list(drawn.columns) == ["parent", "1", "2", "3", "parent"]
+    stored = [pixels(clothes, row).tolist() for row in rows_of(clothes)]
+    assert all(shown[0].tolist() in stored and shown[-1].tolist() in stored for shown in drawn.images)
+
+
+def test_the_card_says_what_variations_are_derived_from(near: Path) -> None:
+    card = (near / "README.md").read_text()
+    assert "4 neighbours of each parent, sigma 0.2 in z" in card
+    assert "`truncation > 0.6`" in card and "--set vary.from=PATH" in card
 
 
 # What is refused

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gansynth.generators import describe
@@ -33,7 +33,6 @@ def resolved(**changes: Any) -> ResolvedRecipe:
     return resolve(recipe, describe("fake", recipe.generator_options))
 
 
-@settings(deadline=None)
 @given(values)
 def test_canonical_json_is_plain_json_in_ascii(value: Any) -> None:
     text = canonical_json(value)
@@ -42,7 +41,6 @@ def test_canonical_json_is_plain_json_in_ascii(value: Any) -> None:
     assert canonical_json(json.loads(text)) == text
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.integers(), max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_keys_does_not_matter(value: dict[str, int], random: Any) -> None:
     items = list(value.items())

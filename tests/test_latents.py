@@ -82,7 +82,7 @@ def test_the_outcome_is_float32_with_one_row_a_seed(latent: Latent) -> None:
 
 
 @pytest.mark.parametrize("latent", LATENTS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12), data=st.data())
 def test_a_latent_does_not_depend_on_batch_or_order(latent: Latent, seeds: list[int], data: st.DataObject) -> None:
     truncations = np.array(data.draw(st.lists(st.sampled_from(TRUNCATIONS), min_size=len(seeds), max_size=len(seeds))))

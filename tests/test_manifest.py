@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -102,7 +102,6 @@ def test_values_come_back_as_they_were() -> None:
     assert read[0]["truncation"] == 0.30000000000000004
 
 
-@settings(deadline=None)
 @given(
     arrays.arrays(np.uint32, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.integers(0, 2**32 - 1)).map(
         lambda bits: bits.view(np.float32)

@@ -84,7 +84,7 @@ def all_samples(plan: Plan) -> list[Sample]:
 # Samples
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes().map(lambda content: {**content, "seed_use": "shared"}))
 def test_shared_seeds_meet_every_class_and_truncation_exactly_once(content: Recipes) -> None:
     plan = plan_or_reject(content)
@@ -95,7 +95,7 @@ def test_shared_seeds_meet_every_class_and_truncation_exactly_once(content: Reci
     assert plan.samples == len(made)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes().map(lambda content: {**content, "seed_use": "disjoint"}))
 def test_disjoint_seeds_are_each_used_once_and_dealt_out_evenly(content: Recipes) -> None:
     plan = plan_or_reject(content)
@@ -108,14 +108,14 @@ def test_disjoint_seeds_are_each_used_once_and_dealt_out_evenly(content: Recipes
         assert max(counts.values()) - fewest <= 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes())
 def test_splits_share_no_seed_and_follow_the_formula(content: Recipes) -> None:
     for sample in all_samples(plan_or_reject(content)):
         assert sample.split == split_of(sample.seed, content["splits"])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes())
 def test_a_sample_lies_in_the_part_that_its_seed_came_from(content: Recipes) -> None:
     plan = plan_or_reject(content)
@@ -126,7 +126,7 @@ def test_a_sample_lies_in_the_part_that_its_seed_came_from(content: Recipes) -> 
 # Shards
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes())
 def test_shards_are_full_but_for_the_last_of_a_part_and_split(content: Recipes) -> None:
     shards = list(plan_or_reject(content))
@@ -136,7 +136,7 @@ def test_shards_are_full_but_for_the_last_of_a_part_and_split(content: Recipes) 
         assert 1 <= last.size <= content["samples_per_shard"]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes())
 def test_numbers_are_dense_in_every_split_and_ordinals_in_the_plan(content: Recipes) -> None:
     plan = plan_or_reject(content)
@@ -148,7 +148,7 @@ def test_numbers_are_dense_in_every_split_and_ordinals_in_the_plan(content: Reci
         assert numbers == list(range(plan.shards_of(split)))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes())
 def test_iterating_counting_and_finding_agree(content: Recipes) -> None:
     plan = plan_or_reject(content)
@@ -174,7 +174,7 @@ def test_files_and_keys_are_numbered_with_six_digits() -> None:
     assert shard.key(7) == "val-000012-000007"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes())
 def test_appending_a_part_changes_no_existing_shard(content: Recipes) -> None:
     longer = plan_or_reject({**content, "seeds": PARTS})
@@ -186,7 +186,7 @@ def test_appending_a_part_changes_no_existing_shard(content: Recipes) -> None:
     assert [longer.shard(ordinal) for ordinal in range(len(shorter))] == list(shorter)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(recipes(), st.data())
 def test_a_shard_is_the_same_in_whatever_order_shards_are_asked_for(content: Recipes, data: st.DataObject) -> None:
     plan, expected = plan_or_reject(content), all_samples(plan_or_reject(content))
@@ -221,7 +221,6 @@ def test_classes_truncations_and_seeds_mix_within_every_shard() -> None:
 # Permutation
 
 
-@settings(deadline=None)
 @given(st.integers(1, 700), st.text(max_size=20))
 def test_a_permutation_reaches_every_position_once(size: int, key: str) -> None:
     assert sorted(Permutation(size, key)(np.arange(size)).tolist()) == list(range(size))
@@ -237,7 +236,6 @@ def test_a_large_permutation_stays_in_range_and_distinct(size: int) -> None:
     assert abs(images.mean() / size - 0.5) < 0.02
 
 
-@settings(deadline=None)
 @given(st.integers(1, 700), st.data())
 def test_an_image_does_not_depend_on_what_else_is_asked_for(size: int, data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.integers(0, size - 1), min_size=1))

@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from images_on_disk import encoded, picture
 from stylegan2_files import SMALL, written
 
 import gansynth
@@ -61,6 +63,8 @@ def test_every_shipped_recipe_can_be_planned(path: Path, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     written(LIKE_FFHQ, tmp_path, "ffhq.pkl")  # where the recipe of that name looks for it
     shutil.copytree(ROOT / "gansynth/generators/pretrained/fashion-32", "runs/photos")  # likewise
+    if recipe.derived:
+        gansynth.generate(Recipe.load(ROOT / "deploy/recipes/demo.yaml", {"seeds": "0-19"}), device="cpu")
     plan = gansynth.plan(recipe)
     assert plan.samples > 0 and recipe.output
 
@@ -106,24 +110,63 @@ def test_the_example_recipe_can_be_planned() -> None:
     assert gansynth.plan(Recipe.parse(YAML(typ="safe").load(example))).samples == 30_006
 
 
+def _code(before: str) -> str:
+    """The first block of Python after a text of the README."""
+    return README.partition(before)[2].partition("```python")[2].partition("```")[0]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_training_loop_runs(
     make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make("datasets/demo", samples_per_shard=20)
-    code = README.partition("<!-- training loop -->")[2].partition("```python")[2].partition("```")[0]
-    (tmp_path / "loop.py").write_text(code)
+    (tmp_path / "loop.py").write_text(_code("<!-- training loop -->"))
     monkeypatch.chdir(tmp_path)
     runpy.run_path("loop.py", run_name="__main__")
     assert float(capsys.readouterr().out.removeprefix("loss ")) > 0
 
 
-def test_the_latents_example_finds_rows(
-    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make("datasets/demo")
-    code = README.partition("import pyarrow.dataset as ds")[2].partition("```")[0]
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small dataset where the README's has its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    recipe = Recipe.load(ROOT / "deploy/recipes/demo.yaml", {"seeds": "0-9", "output": str(folder / "datasets/demo")})
+    gansynth.generate(recipe, device="cpu")
+    return folder
+
+
+def test_the_loader_example_gives_what_it_says(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo)
+    code = _code("## Using a dataset")
+    found: dict[str, Any] = {}
+    exec(code.replace("num_workers=2", "num_workers=0"), found)
+    batch = next(iter(found["DataLoader"](found["dataset"], batch_size=64)))
+    said = re.findall(r"(\w+) \[([\d, ]+)\]", code.partition("#")[2])
+    assert len(said) == 3
+    for key, (kind, shape) in zip(("image", "label", "z"), said, strict=True):
+        assert str(batch[key].dtype) == f"torch.{kind}"
+        assert list(batch[key].shape) == [int(size) for size in shape.split(",")]
+
+
+def test_the_mixing_example_runs(make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("datasets/more-photos", classes=["Bag", "Coat"])
+    for name in ("Bag", "Coat"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "1.png").write_bytes(encoded(picture(0, 1)))
     monkeypatch.chdir(tmp_path)
-    found: dict[str, object] = {}
-    exec("import pyarrow.dataset as ds" + code, found)
-    assert found["table"].num_rows > 0
+    found: dict[str, Any] = {}
+    exec(_code("**Real and synthetic together.**"), found)
+    samples = list(found["data"])
+    assert sum(not sample["is_synthetic"] for sample in samples) == 2
+    assert {"image", "label", "is_synthetic"} == set(samples[0])
+
+
+@pytest.mark.parametrize("name", ["duckdb", "glob, pandas", "pyarrow.dataset"])
+def test_the_manifest_examples_find_rows(
+    demo: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(demo)
+    found: dict[str, Any] = {}
+    exec(f"import {name}" + README.partition(f"```python\nimport {name}")[2].partition("```")[0], found)
+    printed = capsys.readouterr().out
+    assert "Sneaker" in printed or len(found.get("samples", found.get("table", ()))) > 0

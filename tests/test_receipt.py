@@ -61,7 +61,6 @@ def edited(**changes: Any) -> bytes:
     return json.dumps({key: value for key, value in content.items() if value is not None}, indent=1).encode() + b"\n"
 
 
-@settings(deadline=None)
 @given(receipts)
 def test_a_receipt_is_read_back_as_it_was_written(receipt: Receipt) -> None:
     assert Receipt.decode(receipt.encode()) == receipt
@@ -79,7 +78,7 @@ def test_editing_nothing_is_fine() -> None:
     assert Receipt.decode(edited()) == RECEIPT
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.integers(0, len(DATA) - 1), st.integers(0, 7))
 def test_any_flipped_bit_is_noticed(position: int, bit: int) -> None:
     damaged = bytearray(DATA)
@@ -88,7 +87,7 @@ def test_any_flipped_bit_is_noticed(position: int, bit: int) -> None:
         Receipt.decode(bytes(damaged))
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     st.integers(0, len(DATA) - 1), st.integers(1, 255) | st.sampled_from([ord(" ") ^ ord("\n"), ord(".") ^ ord("e")])
 )
@@ -99,7 +98,6 @@ def test_so_is_any_changed_byte(position: int, change: int) -> None:
         Receipt.decode(bytes(damaged))
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(DATA) - 1))
 def test_so_is_a_file_cut_short(length: int) -> None:
     with pytest.raises(StoreError, match="repair"):

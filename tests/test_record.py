@@ -72,7 +72,7 @@ def require_same(again: Record, first: Record) -> None:
     assert again.encode() == first.encode()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     changes=st.fixed_dictionaries(
         {"name": names},
@@ -86,6 +86,7 @@ def require_same(again: Record, first: Record) -> None:
             "latent": st.just("normal"),
             "image": st.sampled_from([{"format": "png"}, {"format": "webp", "lossless": True}, {"quality": 10}]),
             "batch_size": st.integers(1, 3000),
+            "provenance": st.booleans(),
             "samples_per_shard": st.integers(1, 3000),
         },
     ),
@@ -221,7 +222,7 @@ def test_a_file_that_is_no_record_is_refused(data: bytes) -> None:
         Record.decode(data, "here")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_whatever_byte_is_damaged_the_file_is_refused_or_decides_the_same(position: int, change: int) -> None:
     damaged = bytearray(DATA)
@@ -268,6 +269,7 @@ def test_nor_does_one_with_parts_appended_or_left_out(seeds: list[str]) -> None:
         ({"batch_size": 7}, "batch_size"),
         ({"threads": 2}, "threads"),
         ({"precision": "float16"}, "precision"),
+        ({"provenance": True}, "provenance"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gansynth.errors import InputError, LabelError, RecipeError
@@ -94,6 +94,21 @@ def test_the_recipe_decides_where_it_says_something() -> None:
     first = resolved(batch_size=11, threads=3)
     assert resolved(recorded=first.record(), batch_size=12, threads=4).record()["batch_size"] == 12
     assert resolved(recorded=first.record(), batch_size=12, threads=4).record()["threads"] == 4
+
+
+@pytest.mark.parametrize(("resolution", "expected"), [(1, False), (127, False), (128, True), (1024, True)])
+def test_images_say_what_they_are_from_128_pixels_on(resolution: int, expected: bool) -> None:
+    info = describe("fake", {"resolution": resolution})
+    assert resolved(info).provenance is expected
+    assert [resolved(info, provenance=key).provenance for key in (True, False)] == [True, False]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_dataset_stays_with_or_without_provenance(first: bool) -> None:
+    info = describe("fake", {"resolution": 256})
+    record = resolved(info, provenance=first).record()
+    assert ("provenance" in record) is first  # datasets from before the key have none
+    assert resolved(info, recorded=record).provenance is first
 
 
 # Generator and recipe
@@ -236,11 +251,11 @@ choices = st.fixed_dictionaries(
         "threads": st.integers(1, 4),
         "precision": st.sampled_from(["float16", "bfloat16"]),
         "samples_per_shard": st.integers(1, 2000),
+        "provenance": st.booleans(),
     },
 )
 
 
-@settings(deadline=None)
 @given(choices)
 def test_a_record_resolves_to_itself(changes: dict[str, Any]) -> None:
     recipe = resolved(**changes)
@@ -277,6 +292,7 @@ def test_a_record_without_classes_resolves_to_itself() -> None:
         {"batch_size": 31},
         {"threads": 2},
         {"precision": "bfloat16"},
+        {"provenance": True},
     ],
     ids=str,
 )
@@ -302,6 +318,7 @@ def test_the_weights_and_the_order_of_splits_change_the_fingerprint() -> None:
         {"truncation": 1},
         {"image": {"quality": 95, "subsampling": "4:4:4"}},
         {"batch_size": 32, "threads": 1, "precision": "float32", "latent": "truncated_normal"},
+        {"provenance": False},
     ],
     ids=str,
 )

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gansynth.errors import RecipeError
@@ -32,7 +32,6 @@ def listed(text: str) -> list[int]:
     return [seed for pair in numbers for seed in range(pair[0], pair[-1] + 1)]
 
 
-@settings(deadline=None)
 @given(seed_texts())
 def test_a_text_means_its_seeds_in_the_order_written(text: str) -> None:
     seeds = parse_seeds(text)
@@ -40,7 +39,6 @@ def test_a_text_means_its_seeds_in_the_order_written(text: str) -> None:
     assert len(seeds) == len(listed(text))
 
 
-@settings(deadline=None)
 @given(seed_texts())
 def test_written_and_read_back_they_are_the_same_seeds(text: str) -> None:
     seeds = parse_seeds(text)
@@ -48,7 +46,6 @@ def test_written_and_read_back_they_are_the_same_seeds(text: str) -> None:
     assert str(parse_seeds(str(seeds))) == str(seeds)
 
 
-@settings(deadline=None)
 @given(seed_texts())
 def test_the_text_is_as_short_as_can_be(text: str) -> None:
     ranges = [listed(item) for item in str(parse_seeds(text)).split(",")]
@@ -64,7 +61,6 @@ def test_neighbours_are_joined(text: str, canonical: str) -> None:
     assert str(parse_seeds(text)) == canonical
 
 
-@settings(deadline=None)
 @given(seed_texts(), st.data())
 def test_at_gives_what_listing_gives(text: str, data: st.DataObject) -> None:
     seeds = parse_seeds(text)
@@ -114,7 +110,6 @@ def test_parts_that_only_touch_are_distinct() -> None:
     require_distinct([parse_seeds("0-4"), parse_seeds("5-9"), parse_seeds("20")])
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="0123456789-, \n٣x", max_size=12) | st.text(max_size=12))
 @example("9" * 5000)  # Python refuses to convert as many digits
 @example("1\n2")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gansynth.shard import TarWriter
@@ -52,13 +52,11 @@ def samples(count: int) -> Members:
     return [(f"train-000003-{row:06d}.{kind}", make(row)) for row in range(count) for kind, make in kinds.items()]
 
 
-@settings(deadline=None)
 @given(members_of_any_size)
 def test_the_tar_is_what_tarfile_would_write(members: Members) -> None:
     assert written(members)[0] == by_tarfile(members)
 
 
-@settings(deadline=None)
 @given(members_of_any_size)
 def test_it_comes_in_whole_records_and_is_reproducible(members: Members) -> None:
     data, _, _ = written(members)
@@ -66,7 +64,6 @@ def test_it_comes_in_whole_records_and_is_reproducible(members: Members) -> None
     assert written(members)[0] == data
 
 
-@settings(deadline=None)
 @given(members_of_any_size)
 def test_offsets_lead_to_the_data_and_the_sha256_is_right(members: Members) -> None:
     tar, offsets, digest = written(members)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import gansynth
 from gansynth import encode, sheet
 from gansynth.dataset import Dataset
-from gansynth.sheet import Sheet
+from gansynth.drawing import Sheet
 from gansynth.show import stored_image
 
 FAKE: dict[str, Any] = {"name": "tints", "generator": "fake", "seeds": "0-29", "samples_per_shard": 50}

@@ -50,13 +50,12 @@ def of_split(text: str, shares: Ratios, split: str) -> SplitSeeds:
     return SplitSeeds(parse_seeds(text), *bounds(shares)[split])
 
 
-@settings(deadline=None)
 @given(st.integers(0, SEED_LIMIT - 1), ratios())
 def test_a_seed_falls_where_the_formula_says(seed: int, shares: Ratios) -> None:
     assert split_of(seed, shares) == by_formula(seed, shares)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed_texts(), ratios())
 def test_the_seeds_of_a_split_are_those_of_the_formula_in_order(text: str, shares: Ratios) -> None:
     for split in shares:
@@ -66,7 +65,7 @@ def test_the_seeds_of_a_split_are_those_of_the_formula_in_order(text: str, share
         assert seeds.at(np.arange(len(seeds))).tolist() == expected
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed_texts(), ratios(), st.data())
 def test_positions_may_be_asked_for_in_any_order(text: str, shares: Ratios, data: st.DataObject) -> None:
     for split in shares:
@@ -77,7 +76,7 @@ def test_positions_may_be_asked_for_in_any_order(text: str, shares: Ratios, data
             np.testing.assert_array_equal(seeds.at(positions), everything[positions])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(ratios())
 def test_adding_seeds_moves_no_seed_to_another_split(shares: Ratios) -> None:
     for split in shares:
@@ -86,7 +85,6 @@ def test_adding_seeds_moves_no_seed_to_another_split(shares: Ratios) -> None:
         assert few.at(np.arange(len(few))).tolist() == kept
 
 
-@settings(deadline=None)
 @given(ratios())
 def test_every_split_gets_its_share_of_all_seeds_there_are(shares: Ratios) -> None:
     lengths = {split: len(of_split("0-4294967295", shares, split)) for split in shares}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from gansynth.cli import balance, bench, datasets, export, models, recipes, training, walks
+from gansynth.cli import balance, bench, datasets, export, models, recipes, trace, training, walks
 from gansynth.errors import GansynthError
 
 app = App(
@@ -20,6 +20,7 @@ app = App(
 )
 recipes.register(app)
 datasets.register(app)
+trace.register(app)
 walks.register(app)
 balance.register(app)
 export.register(app)

@@ -245,7 +245,8 @@ def sheet(
         with naming(source):
             resolved, _ = resolve_for(recipe, device, allow_code=options.allow_code)
         generator = load_for(resolved, device, allow_code=options.allow_code)
-        count = min(classes, len(resolved.classes) or 1) * len(resolved.truncations) * samples
+        groups = 1 if resolved.derivation else len(resolved.truncations)
+        count = min(classes, len(resolved.classes) or 1) * groups * samples
         with progress(count, "images") as advance:
             name, drawn = resolved.name, sheets.preview(resolved, generator, classes, samples, advance)
     target = to or Path(f"{name.replace(' ', '-')}-sheet.png")

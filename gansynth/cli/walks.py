@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 
 from gansynth.animation import FRAME, MAX_FPS, MIN_FPS, save_frames, save_gif
 from gansynth.cli.options import SourceOptions, naming
+from gansynth.drawing import Image, Sheet, drawn_size
 from gansynth.environment import choose_device
 from gansynth.errors import InputError
 from gansynth.generators import describe
@@ -25,7 +26,6 @@ from gansynth.record import FILE as RECORD
 from gansynth.resolve import ResolvedRecipe
 from gansynth.seeds import parse_seeds
 from gansynth.session import resolve_for
-from gansynth.sheet import Image, Sheet, drawn_size
 from gansynth.walk import Space, Walk, frames, mixed
 
 DEFAULTS = SourceOptions()

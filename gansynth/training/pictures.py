@@ -13,8 +13,8 @@ import numpy.typing as npt
 import PIL.Image
 
 from gansynth.animation import save_gif
+from gansynth.drawing import Image, Sheet
 from gansynth.errors import InputError, OutputError
-from gansynth.sheet import Image, Sheet
 
 FOLDER = "pictures"
 CURVES, BESIDE, ANIMATION = "losses.png", "real-and-generated.png", "progress.gif"

@@ -34,9 +34,10 @@ _FORMATS = [
 
 @pytest.fixture(scope="module", params=_FORMATS, ids=lambda image: "-".join(map(str, image.values())))
 def formatted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of each image format."""
+    """A dataset of each image format, with XMP in its images."""
     folder = tmp_path_factory.mktemp("formatted") / "dataset"
-    gansynth.generate(gansynth.Recipe(**{**SMALL, **_FEW, "image": request.param, "output": str(folder)}), device="cpu")
+    changes = {**_FEW, "image": request.param, "provenance": True, "output": str(folder)}
+    gansynth.generate(gansynth.Recipe(**{**SMALL, **changes}), device="cpu")
     return folder
 
 
@@ -251,7 +252,7 @@ def test_the_card_says_what_the_manifests_hold(dataset: Path) -> None:
     classes = Counter((row["label"], row["class_index"], row["class_name"]) for row in kept)
     lines = set(body.splitlines())
     assert len(classes) == 3
-    assert {f"| {label} | {index} |  | {name} | {count} |" for (label, index, name), count in classes.items()} <= lines
+    assert {f"| {label} | {index} | {name} | {count} |" for (label, index, name), count in classes.items()} <= lines
     truncations = Counter(row["truncation"] for row in kept)
     assert {f"| {value!r} | {count} |" for value, count in truncations.items()} <= lines
     splits = Counter(row["split"] for row in kept)

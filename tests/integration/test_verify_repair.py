@@ -26,7 +26,15 @@ from . import RECEIPT, all_but_receipts, command, shards, state, write_recipe
 
 _DAMAGED = "train/000002"
 _SUFFIXES = [".tar", ".parquet", RECEIPT]
-_CATALOGUE = ["README.md", "_info.json", "train.index.json", "val.index.json", "train/sizes.json", "val/sizes.json"]
+_CATALOGUE = [
+    "README.md",
+    "samples.jpg",
+    "_info.json",
+    "train.index.json",
+    "val.index.json",
+    "train/sizes.json",
+    "val/sizes.json",
+]
 
 
 @pytest.fixture
