@@ -236,7 +236,7 @@ def main(
     detach_server()
     with guarded():
         state = synthesize(
-            wanted.model_dump(mode="json", exclude_none=True),
+            wanted.content(),
             runner=runner,
             workers=workers,
             device=options.device,

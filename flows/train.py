@@ -52,7 +52,7 @@ def train_variant(number: int, recipe: dict[str, Any], threads: int) -> dict[str
     Returns:
         number and result; or number, error, and whether running again may help, if training cannot go on.
     """
-    chosen = {**recipe, "threads": threads} if recipe["threads"] == "auto" else recipe
+    chosen = {**recipe, "threads": threads} if recipe.get("threads", "auto") == "auto" else recipe
     device = os.environ.get("GANSYNTH_WORKER_DEVICE", "cpu")
     try:
         found = train_generator(TrainingRecipe.parse(chosen), device=device, stop=worker.STOP)
@@ -126,7 +126,7 @@ def _sweep(recipe: TrainingRecipe, runner: str, devices: tuple[str, ...], stop: 
     calls: list[Call] = [
         (
             train_variant,
-            {"number": number, "recipe": variant.model_dump(mode="json", exclude_none=True), "threads": threads},
+            {"number": number, "recipe": variant.content(), "threads": threads},
         )
         for number, (_, variant) in enumerate(chosen)
     ]
@@ -230,7 +230,7 @@ def main(
         variants(wanted)
     detach_server()
     with guarded():
-        content = wanted.model_dump(mode="json", exclude_none=True)
+        content = wanted.content()
         state = train(content, runner=runner, workers=workers, device=device, return_state=True)
         result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):

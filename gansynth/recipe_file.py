@@ -73,6 +73,10 @@ class RecipeFile(BaseModel):
             first = {item["loc"][:1]: item for item in reversed(error.errors(include_url=False))}
             raise RecipeError("\n".join(self._explain(item) for item in reversed(first.values()))) from None
 
+    def content(self) -> dict[str, Any]:
+        """The keys that were given, as plain values that `parse` makes an equal recipe of."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:

@@ -86,6 +86,20 @@ def test_a_recipe_written_as_yaml_is_read_back_the_same(
     assert Recipe.load(write(folder, recipe.model_dump())) == recipe
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"generator": "fake", "seeds": ["0-9", {"seeds": "10-12", "classes": ["tint 0"]}], "classes": "all"},
+        {"vary": {"from": "data", "sigma": 0.1, "count": 2}},
+        {"interpolate": {"from": "data", "where": "seed < 9", "pairs": 3, "steps": 2}, "image": {"format": "png"}},
+    ],
+)
+def test_its_content_makes_the_same_recipe(keys: dict[str, Any]) -> None:
+    recipe = Recipe.parse({"name": "small", **keys})
+    assert Recipe.parse(recipe.content()) == recipe
+    assert recipe.model_copy(update={"output": "out"}).content() == {**recipe.content(), "output": "out"}
+
+
 def test_what_a_user_writes_is_what_is_read(tmp_path: Path) -> None:
     recipe = Recipe.load(
         write(

@@ -43,7 +43,7 @@ def variants(recipe: TrainingRecipe) -> list[tuple[dict[str, Any], TrainingRecip
         if not values:
             raise RecipeError(f"sweep: {key} has no values; give a list")
     chosen = _grid(sweep) if sweep.random is None else _drawn(sweep, recipe.seed)
-    base = recipe.model_dump(mode="json", exclude_none=True, exclude={"sweep", "output"})
+    base = {key: value for key, value in recipe.content().items() if key not in ("sweep", "output")}
     digits = max(2, len(str(len(chosen) - 1)))
     made = []
     for number, changed in enumerate(chosen):

@@ -46,6 +46,19 @@ def test_any_number_of_workers_gives_the_bytes_of_a_run_without_prefect(
     assert not (tmp_path / "out" / ".tmp").exists()
 
 
+def test_variations_are_the_same_however_many_workers_make_them(
+    prefect_server: None, dataset: Path, tmp_path: Path
+) -> None:
+    from flows.synthesize import synthesize
+
+    about = {"from": str(dataset), "where": "truncation <= 0.5", "sigma": 0.1, "count": 2}
+    recipe = gansynth.Recipe.parse({"name": "near", "vary": about, "samples_per_shard": 40})
+    gansynth.generate(recipe.model_copy(update={"output": str(tmp_path / "alone")}), device="cpu")
+    result = synthesize({**recipe.content(), "output": str(tmp_path / "out")}, workers=2, device="cpu")
+    assert result["complete"] and result["images"] == 240
+    assert shards(tmp_path / "out") == shards(tmp_path / "alone")
+
+
 def test_a_run_leaves_artifacts_and_announces_the_dataset(prefect_server: None, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
 
