@@ -1,16 +1,21 @@
-"""Where tasks run. One parameter chooses; the rest of a flow does not know."""
+"""Where tasks run. One parameter chooses; the rest of a flow does not know.
+
+    process       worker processes on this machine, a device each
+    ray           workers of a Ray cluster, a GPU each
+    deployment    flow runs of a deployment, on whatever its work pool runs on; see deployments.py
+
+A pool takes tasks, gives futures, and ends what runs on request. Every worker loads the generator once and keeps it.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import islice
-from typing import Any
+from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
@@ -18,19 +23,25 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from prefect.tasks import Task
 
 from flows import worker
+from flows.parameters import Workers
 from gansynth.environment import choose_device, cores, visible_devices
-from gansynth.errors import InputError, RenderError
-from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
-
-Call = tuple[Task[..., Any], dict[str, Any]]
-"A task and its parameters."
-RUNNERS = ("process",)
+from gansynth.errors import InputError
 
 
-def require_runner(name: str) -> None:
-    """Raise InputError unless there is a runner of that name."""
-    if name not in RUNNERS:
-        raise InputError(f"--runner: saw {name}, which does not exist; use {' or '.join(RUNNERS)}")
+class Pool(Protocol):
+    """Runs tasks on several workers."""
+
+    def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
+        """Queue a task."""
+        ...
+
+    def end(self, futures: Iterable[PrefectFuture[Any]], force: bool) -> None:
+        """Ask the workers to stop at a boundary; with `force`, make them."""
+        ...
+
+    def is_broken(self, error: Exception) -> bool:
+        """Whether a task's error means that the pool will take no more."""
+        ...
 
 
 def worker_devices(device: str, workers: int | None) -> tuple[str, ...]:
@@ -58,21 +69,15 @@ def worker_devices(device: str, workers: int | None) -> tuple[str, ...]:
 
 
 @contextmanager
-def open_runner(name: str, devices: tuple[str, ...]) -> Iterator[TaskRunner[Any]]:
-    """A started task runner with one worker for each device; each loads the generator once.
+def open_pool(run: Workers, devices: tuple[str, ...]) -> Iterator[Pool]:
+    """A started pool with one worker for each device.
 
     Args:
-        name: see `require_runner`.
+        run: chooses the runner, process or ray.
         devices: see `worker_devices`.
     """
-    with (
-        _server_for_children(),
-        tempfile.TemporaryDirectory(prefix="gansynth-devices-") as locks,
-        ProcessPoolTaskRunner(
-            max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices, locks)
-        ) as runner,
-    ):
-        yield runner
+    with _server_for_children(), _ray(run, devices) if run.runner == "ray" else _processes(devices) as pool:
+        yield pool
 
 
 @contextmanager
@@ -89,75 +94,73 @@ def _server_for_children() -> Iterator[None]:
             os.environ["PREFECT_API_URL"] = before
 
 
-def lost(future: PrefectFuture[Any]) -> str | None:
-    """Why a future will never be done, or None if all is well.
+class _Processes:
+    def __init__(self, runner: TaskRunner[Any]) -> None:
+        self._runner = runner
 
-    When Prefect's engine fails in a worker, for want of its server for example, it exits the task with SystemExit,
-    which its chain of futures does not pass on (seen in 3.8.8).
-    """
-    chained = getattr(getattr(future, "wrapped_future", None), "wrapped_future", None)
-    process = getattr(chained, "_process_future", None)
-    if chained is None or process is None or chained.done() or not process.done() or process.cancelled():
-        return None
-    error = process.exception()
-    return None if error is None or isinstance(error, Exception) else f"{type(error).__name__}: {error}"
+    def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
+        return self._runner.submit(task, parameters)
 
+    def end(self, futures: Iterable[PrefectFuture[Any]], force: bool) -> None:
+        for child in multiprocessing.active_children():
+            if force:
+                child.kill()
+            else:
+                child.terminate()  # SIGTERM: a request, see worker.py
 
-def drive(
-    pool: TaskRunner[Any], calls: Iterable[Call], at_once: int, stop: Stop, refresh: Callable[[], None] = lambda: None
-) -> Iterator[PrefectFuture[Any]]:
-    """Submit tasks, some at a time, and yield their futures as they end.
-
-    Args:
-        pool: a started task runner.
-        calls: tasks with their parameters.
-        at_once: how many may be in the queue.
-        stop: once requested, no task is submitted, and workers are told to stop, then made to.
-        refresh: called twice a second and after each task.
-    """
-    finished: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
-    waiting = iter(calls)
-    running: set[PrefectFuture[Any]] = set()
-    while True:
-        for task, parameters in islice(waiting, 0 if stop.requested else at_once - len(running)):
-            future = pool.submit(task, parameters)
-            future.add_done_callback(finished.put)
-            running.add(future)
-        if not running:
-            return
-        try:
-            ended = [finished.get(timeout=0.5)]
-        except queue.Empty:
-            ended = [future for future in running if lost(future)]
-        running.difference_update(ended)
-        yield from ended
-        refresh()
-        if stop.requested and not _stop_workers(stop):
-            return
+    def is_broken(self, error: Exception) -> bool:
+        return isinstance(error, BrokenProcessPool)  # a worker that is killed takes its pool along
 
 
-def result_of(future: PrefectFuture[Any]) -> Any:
-    """What a task returned, or the exception that ended it."""
-    if reason := lost(future):
-        return RenderError(f"Prefect's task engine gave up ({reason})")
+@contextmanager
+def _processes(devices: tuple[str, ...]) -> Iterator[_Processes]:
+    with (
+        tempfile.TemporaryDirectory(prefix="gansynth-devices-") as locks,
+        ProcessPoolTaskRunner(
+            max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices, locks)
+        ) as runner,
+    ):
+        yield _Processes(runner)
+
+
+class _Ray:
+    def __init__(self, runner: TaskRunner[Any], gpu: bool) -> None:
+        self._runner = runner
+        # max_calls=0: a worker process is kept from task to task, and with it the generator. Ray itself repeats the tasks
+        # of a worker that is lost.
+        self._options = {"num_gpus": 1 if gpu else 0, "num_cpus": 1, "max_calls": 0}
+
+    def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
+        from prefect_ray.context import remote_options
+
+        with remote_options(**self._options):
+            return self._runner.submit(task, parameters)
+
+    def end(self, futures: Iterable[PrefectFuture[Any]], force: bool) -> None:
+        import ray
+
+        for future in futures:
+            with suppress(Exception):  # ended meanwhile
+                ray.cancel(future.wrapped_future, force=force)  # type: ignore[attr-defined]
+
+    def is_broken(self, error: Exception) -> bool:
+        return False
+
+
+@contextmanager
+def _ray(run: Workers, devices: tuple[str, ...]) -> Iterator[_Ray]:
     try:
-        return future.result(raise_on_failure=False)
-    except Exception as error:
-        return error
-
-
-def stopping() -> AbstractContextManager[Stop]:
-    """Signals as stop requests where Python allows it: in the main thread."""
-    stop = Stop()
-    return stop_on_signals(stop) if threading.current_thread() is threading.main_thread() else nullcontext(stop)
-
-
-def _stop_workers(stop: Stop) -> bool:
-    """Tell the workers to stop at a boundary; False once they have had their time and were ended."""
-    for child in multiprocessing.active_children():
-        if stop.overdue(GRACE_SECONDS / 2):
-            child.kill()
-        elif not stop.told:
-            child.terminate()  # SIGTERM: a request, see flows.worker
-    stop.told = True
-    return not stop.overdue(GRACE_SECONDS / 2)
+        from prefect_ray import RayTaskRunner
+    except ImportError as error:
+        raise InputError(
+            "--runner ray: needs prefect-ray, which is not installed; run pip install -e '.[ray]'"
+        ) from error
+    gpu = devices[0].startswith("cuda")
+    # Ray gives each worker its own GPU, which is then the only one that it sees.
+    variables = {"GANSYNTH_WORKER_DEVICE": "cuda:0" if gpu else "cpu"}
+    options: dict[str, Any] = {"runtime_env": {"env_vars": variables}}
+    if run.ray_address is None:
+        options |= {"num_cpus": len(devices), "num_gpus": len(devices) if gpu else 0, "include_dashboard": False}
+        options |= {"log_to_driver": False, "logging_level": "ERROR"}
+    with RayTaskRunner(address=run.ray_address, init_kwargs=options) as runner:
+        yield _Ray(runner, gpu)

@@ -10,6 +10,8 @@ import threading
 import tomllib
 from pathlib import Path
 
+from gansynth.errors import InputError
+
 _ALWAYS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -43,6 +45,15 @@ def is_embedded() -> bool:
         return True
     active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
     return "PREFECT_API_URL" not in profiles.get("profiles", {}).get(active, {})
+
+
+def require_server() -> None:
+    """Raise InputError without a server of its own, which flow runs on other machines need."""
+    if is_embedded():
+        raise InputError(
+            "--runner deployment: no Prefect server is named, and other machines cannot reach the embedded one; set "
+            "PREFECT_API_URL, such as http://host:4200/api"
+        )
 
 
 def _drop_exit_hooks() -> None:

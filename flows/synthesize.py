@@ -7,56 +7,34 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from prefect import flow
 
 from flows.announce import announce
 from flows.board import Board, images_done
+from flows.deployments import WORKERS, begin_elsewhere
+from flows.drive import stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
-from flows.runners import Call, drive, open_runner, require_runner, result_of, stopping, worker_devices
-from flows.tasks import render_block
-from gansynth.api import describe_error
+from flows.job import Job
+from flows.parameters import Run
+from flows.runners import worker_devices
+from flows.settings import require_server
 from gansynth.claims import HELD
 from gansynth.cli import execute
 from gansynth.cli.options import RecipeOptions, naming
 from gansynth.cli.recipes import DEFAULTS, warn_of_few_images
-from gansynth.dataset import Dataset, missing
-from gansynth.environment import cores
-from gansynth.errors import RenderError
-from gansynth.estimate import images_per_second
+from gansynth.dataset import Dataset
+from gansynth.errors import InputError, RenderError
 from gansynth.plan import Plan
 from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
-from gansynth.session import begin
-from gansynth.stopping import Stop
-
-_BLOCK_SECONDS = 300.0  # a task costs Prefect a quarter of a second; minutes of work make that nothing
-_BLOCKS_PER_WORKER = 4  # or fewer shards, so that no worker is idle for long at the end
-_TASKS_PER_RUN = 1000  # Prefect becomes unstable beyond about twice as many
-_POOLS = 3  # a worker that is killed takes its pool along; how often to start another
-_WINDOW = 3  # blocks in the queue for each worker
-
-
-@dataclass
-class _Job:
-    """What blocks of one flow run share."""
-
-    dataset: Dataset
-    plan: Plan
-    devices: tuple[str, ...]
-    allow_mixed: bool
-    allow_code: bool
-    stop: Stop
-    board: Board
-    errors: list[str] = field(default_factory=list)
+from gansynth.seeds import Seeds, parse_seeds
+from gansynth.session import begin, resolve_for
 
 
 @flow(name="synthesize", persist_result=False)
@@ -64,11 +42,8 @@ def synthesize(
     recipe: str | dict[str, Any],
     output: str | None = None,
     overrides: dict[str, Any] | None = None,
-    runner: str = "process",
-    workers: int | None = None,
-    device: str = "auto",
-    allow_mixed: bool = False,
-    allow_code: bool = False,
+    shards: str | None = None,
+    run: Run = Run(),  # noqa: B008 - it is frozen
 ) -> dict[str, Any]:
     """Make the missing shards of a recipe on all workers; finish the dataset and announce it when none is missing.
 
@@ -76,11 +51,9 @@ def synthesize(
         recipe: path of a recipe file, or its content.
         output: replaces the recipe's.
         overrides: replaces further keys, such as {"image.quality": 90}.
-        runner: where blocks of shards run; see `flows.runners`.
-        workers: how many; the visible GPUs if left out, else the cores.
-        device: auto, cpu or cuda:N.
-        allow_mixed: go on with a dataset of another environment.
-        allow_code: permit `package.module:factory` generators.
+        shards: which of them, by their place in the plan, such as "0-999"; all if left out. A run of some shards does not
+            finish the dataset.
+        run: where and how.
 
     Returns:
         output, shards and images made in this run, seconds, and whether the dataset is complete.
@@ -90,22 +63,43 @@ def synthesize(
         RenderError: some shards failed; the others are there, and another run makes the rest.
         Interrupted: stopped on request.
     """
-    require_runner(runner)
-    wanted = load_recipe(recipe, output, overrides)
-    devices = worker_devices(device, workers)
-    begun = begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=allow_code, keep_generator=False)
-    dataset, plan, started = begun.dataset, begun.plan, time.monotonic()
+    chosen = None if shards is None else parse_seeds(shards, "shards")
+    return make(load_recipe(recipe, output, overrides), run, chosen)
+
+
+def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any]:
+    """What the flow `synthesize` does, for flows that do more."""
+    dataset, plan, devices = _begin(wanted, run)
+    if chosen and max(chosen) >= len(plan):
+        raise InputError(
+            f"shards: saw {max(chosen)}, but the plan has shards 0 to {len(plan) - 1}; see `gansynth plan`"
+        )
+    started = time.monotonic()
     with stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
-        job = _Job(dataset, plan, devices, allow_mixed, allow_code, stop, Board(dataset, plan, advance))
-        for _ in range(_POOLS):
-            if stop.requested or not _blocks(job, probe=True) or _run_pool(job, runner):
-                break
+        job = Job(dataset, plan, chosen, run, devices, stop, Board(dataset, plan, advance))
+        job.make()
         seconds = time.monotonic() - started
-        if not stop.requested:
-            _complete(dataset)  # before anything is shown, which may fail
-        job.board.finish(seconds, len(devices), pictures=not stop.requested)
+        if chosen is None and not stop.requested:
+            complete(dataset)  # before anything is shown, which may fail
+        job.board.finish(seconds, len(devices), pictures=chosen is None and not stop.requested)
     stop.raise_if_requested()
     return _conclude(job, seconds)
+
+
+def _begin(wanted: Recipe, run: Run) -> tuple[Dataset, Plan, tuple[str, ...]]:
+    """The dataset, begun; the shards asked for; and a device for each worker."""
+    if run.runner != "deployment":
+        devices = worker_devices(run.device, run.workers)
+        begun = begin(wanted, devices[0], allow_mixed=run.allow_mixed, allow_code=run.allow_code, keep_generator=False)
+        return begun.dataset, begun.plan, devices
+    # The machines that render begin it, since recipe.yaml records their environment.
+    if wanted.output is None:
+        raise InputError("output: the recipe names none; add `output: s3://...` that all machines can reach")
+    resolved, found = resolve_for(wanted, "cpu", allow_code=run.allow_code)
+    if found is None or len(found.recipe.parts) < len(resolved.parts):
+        begin_elsewhere(wanted, run)
+    dataset = Dataset.open(wanted.output)
+    return dataset, Plan(dataset.record.recipe.with_parts(resolved.parts)), ("elsewhere",) * (run.workers or WORKERS)
 
 
 def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: Mapping[str, Any] | None) -> Recipe:
@@ -114,62 +108,7 @@ def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: 
     return Recipe.load(recipe, changes) if isinstance(recipe, str) else Recipe.parse(recipe, changes)
 
 
-def _blocks(job: _Job, probe: bool = False) -> Any:
-    """The missing shards in blocks of ordinals; with `probe`, whether there is any."""
-    todo = missing(job.plan, job.dataset.done())
-    if probe:
-        return next(todo, None) is not None
-    count = len(job.plan) - sum(map(len, job.dataset.done().values()))
-    rate = images_per_second(job.plan.recipe, job.devices[0].partition(":")[0])
-    return _cut((shard.ordinal for shard in todo), block_size(count, job, rate))
-
-
-def block_size(count: int, job: _Job, rate: float | None) -> int:
-    """Shards in a block: minutes of work, several blocks for each worker, and no more tasks than Prefect bears."""
-    size = -(-count // (_BLOCKS_PER_WORKER * len(job.devices)))
-    if rate is not None:
-        size = min(size, int(_BLOCK_SECONDS * rate / job.plan.recipe.samples_per_shard))
-    return max(1, size, -(-count // _TASKS_PER_RUN))
-
-
-def _cut(ordinals: Iterator[int], size: int) -> Iterator[list[int]]:
-    while block := list(islice(ordinals, size)):
-        yield block
-
-
-def _calls(job: _Job) -> Iterator[Call]:
-    """A task for each block of missing shards."""
-    threads = max(1, cores() // len(job.devices))
-    for block in _blocks(job):
-        yield (
-            render_block,
-            {
-                "url": job.dataset.store.url,
-                "ordinals": block,
-                "encode_threads": threads,
-                "allow_mixed": job.allow_mixed,
-                "allow_code": job.allow_code,
-            },
-        )
-
-
-def _run_pool(job: _Job, runner: str) -> bool:
-    """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
-    job.errors.clear()
-    intact = True
-    with open_runner(runner, job.devices) as pool:
-        for future in drive(pool, _calls(job), _WINDOW * len(job.devices), job.stop, job.board.refresh):
-            result = result_of(future)
-            if isinstance(result, BrokenProcessPool):
-                intact = False
-            elif isinstance(result, Exception):
-                job.errors.append(describe_error(result))
-            elif result is not None:
-                job.board.collect(result)
-    return intact
-
-
-def _complete(dataset: Dataset) -> None:
+def complete(dataset: Dataset) -> None:
     """Finalize and announce the dataset if no shard is missing."""
     dataset.finalize()
     if _is_complete(dataset):
@@ -180,10 +119,10 @@ def _is_complete(dataset: Dataset) -> bool:
     return sum(map(len, dataset.done().values())) == len(dataset.plan)
 
 
-def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
+def _conclude(job: Job, seconds: float) -> dict[str, Any]:
     """What the run did; raises if shards are missing."""
     dataset, board = job.dataset, job.board
-    absent = [shard.stem for shard in missing(job.plan, dataset.done())]
+    absent = [shard.stem for shard in job.todo()]
     if absent:
         reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors]
         if held := board.held.intersection(absent):
@@ -195,8 +134,8 @@ def _conclude(job: _Job, seconds: float) -> dict[str, Any]:
         )
     return {
         "output": dataset.store.place,
-        "shards": len(board.made),
-        "images": sum(row["images"] for row in board.made),
+        "shards": board.made.shards,
+        "images": board.made.images,
         "seconds": round(seconds, 2),
         "complete": _is_complete(dataset),
     }
@@ -210,8 +149,10 @@ def main(
     recipe: Path,
     /,
     *,
-    runner: str = "process",
+    runner: Literal["process", "ray", "deployment"] = "process",
     workers: int | None = None,
+    deployment: str = "synthesize/shards",
+    ray_address: str | None = None,
     allow_mixed: Annotated[bool, Parameter(negative="")] = False,
     options: RecipeOptions = DEFAULTS,
 ) -> int:
@@ -223,27 +164,33 @@ def main(
 
     Args:
         recipe: a recipe file.
-        runner: where the work runs: process.
-        workers: how many; the visible GPUs if left out, else the cores.
+        runner: where the work runs: process (worker processes here), ray, or deployment (flow runs of a work pool).
+        workers: how many; the visible GPUs if left out, else the cores; 4 flow runs with --runner deployment.
+        deployment: for --runner deployment, the deployment of this flow that makes the shards.
+        ray_address: for --runner ray, an existing cluster, such as auto; one on this machine if left out.
         allow_mixed: go on with a dataset that was begun with another device or other library versions.
     """
-    require_runner(runner)
     wanted = options.load(recipe)
-    devices = worker_devices(options.device, workers)
+    run = Run(
+        runner=runner,
+        workers=workers,
+        device=options.device,
+        allow_mixed=allow_mixed,
+        allow_code=options.allow_code,
+        deployment=deployment,
+        ray_address=ray_address,
+    )
     # Once more inside the flow; here, so that bad input ends before a server is started.
     with naming(recipe):
-        begin(wanted, devices[0], allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
+        if runner == "deployment":
+            require_server()
+            resolve_for(wanted, "cpu", allow_code=options.allow_code)
+        else:
+            device = worker_devices(options.device, workers)[0]
+            begin(wanted, device, allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
     detach_server()
     with guarded():
-        state = synthesize(
-            wanted.content(),
-            runner=runner,
-            workers=workers,
-            device=options.device,
-            allow_mixed=allow_mixed,
-            allow_code=options.allow_code,
-            return_state=True,
-        )
+        state = synthesize(wanted.content(), run=run, return_state=True)
         result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import Any, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import task_run
+from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import Task
 
 from flows import worker
@@ -23,7 +25,8 @@ _made: dict[str, list[dict[str, Any]]] = {}
 
 def _is_io(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Whether another try may help: storage comes back, a broken generator does not."""
-    return isinstance(state.result(raise_on_failure=False), (StoreError, OSError))
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, (StoreError, OSError)) and not isinstance(error, TaskRunTimeoutError)
 
 
 def _name() -> str:
@@ -50,12 +53,14 @@ def render_block(
         encode_threads, allow_mixed, allow_code: see `Session`.
 
     Returns:
-        `made` (a small dict a shard), `failed` (stem and error of each) and `held` (stems of shards left to others).
+        `made` (a small dict a shard), `failed` (stem and error of each), `held` (stems of shards left to others), and the
+        `seconds` that they took, without loading the generator.
 
     Raises:
         StoreError: storage failed for some shards, and there is another try; it makes only these.
     """
     session = worker.session(url, encode_threads, allow_mixed, allow_code)
+    started = time.monotonic()
     plan, wanted = session.dataset.plan, set(ordinals)
     done = session.dataset.done()
     todo = (shard for shard in map(plan.shard, sorted(wanted)) if shard.number not in done[shard.split])
@@ -72,14 +77,19 @@ def render_block(
                 if in_a_row == FAILURES_IN_A_ROW:
                     break
             else:
-                made.append(_row(outcome))
+                made.append(row_of(outcome))
                 in_a_row = 0
     if storage is not None and task_run.run_count <= _RETRIES:
         raise StoreError(f"{failed[-1]['shard']}: {describe_error(storage)}") from storage
-    return {"made": _made.pop(task_run.id), "failed": failed, "held": [shard.stem for shard in session.held]}
+    return {
+        "made": _made.pop(task_run.id),
+        "failed": failed,
+        "held": [shard.stem for shard in session.held],
+        "seconds": time.monotonic() - started,
+    }
 
 
-def _row(receipt: Receipt) -> dict[str, Any]:
+def row_of(receipt: Receipt) -> dict[str, Any]:
     """One line of the table of shards."""
     return {
         "shard": f"{receipt.split}/{receipt.shard:06d}",

@@ -11,7 +11,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from prefect import flow, task
@@ -19,9 +19,11 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from prefect.logging import get_run_logger
 
 from flows import worker
+from flows.drive import Call, drive, result_of, stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
-from flows.runners import Call, drive, open_runner, require_runner, result_of, stopping, worker_devices
+from flows.parameters import Run, Workers
+from flows.runners import open_pool, worker_devices
 from flows.synthesize import synthesize
 from gansynth.api import describe_error
 from gansynth.cli import execute
@@ -79,9 +81,7 @@ def train(
     recipe: str | dict[str, Any],
     output: str | None = None,
     overrides: dict[str, Any] | None = None,
-    runner: str = "process",
-    workers: int | None = None,
-    device: str = "auto",
+    run: Workers = Workers(),  # noqa: B008 - it is frozen
 ) -> dict[str, Any]:
     """Train a generator, or all variants of a sweep; what was interrupted goes on.
 
@@ -89,9 +89,7 @@ def train(
         recipe: path of a training recipe, or its content.
         output: replaces the recipe's.
         overrides: replaces further keys.
-        runner: where the runs of a sweep run; see `flows.runners`.
-        workers: how many; the visible GPUs if left out, else the cores.
-        device: auto, cpu or cuda:N.
+        run: where; several workers share the runs of a sweep.
 
     Returns:
         folder of the (best) run with its epochs, steps and distance; `runs` with those of every variant of a sweep, or its
@@ -102,14 +100,13 @@ def train(
         TrainingError: no run came to an end.
         Interrupted: stopped on request.
     """
-    require_runner(runner)
     wanted = _load(recipe, output, overrides)
     with stopping() as stop:
         if wanted.sweep is None:
-            found = _facts(train_generator(wanted, device=device, stop=stop, show=progress, tell=tell))
+            found = _facts(train_generator(wanted, device=run.device, stop=stop, show=progress, tell=tell))
             _show([found], f"# {wanted.name}\n\n`{found['folder']}`\n")
             return found
-        rows = _sweep(wanted, runner, worker_devices(device, workers), stop)
+        rows = _sweep(wanted, run, worker_devices(run.device, run.workers), stop)
     stop.raise_if_requested()
     return _conclude(wanted, rows)
 
@@ -119,7 +116,7 @@ def _load(recipe: str | dict[str, Any], output: str | None, overrides: dict[str,
     return TrainingRecipe.load(recipe, changes) if isinstance(recipe, str) else TrainingRecipe.parse(recipe, changes)
 
 
-def _sweep(recipe: TrainingRecipe, runner: str, devices: tuple[str, ...], stop: Stop) -> list[dict[str, Any]]:
+def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop: Stop) -> list[dict[str, Any]]:
     """Run all variants; a row for each, in order."""
     chosen = variants(recipe)
     threads = max(1, cores() // len(devices))
@@ -132,7 +129,7 @@ def _sweep(recipe: TrainingRecipe, runner: str, devices: tuple[str, ...], stop: 
     ]
     lost = {"error": "its worker was lost", "failed": True, "metric": ""}
     rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
-    with open_runner(runner, devices) as pool, progress(len(chosen), "runs") as advance:
+    with open_pool(run, devices) as pool, progress(len(chosen), "runs") as advance:
         for future in drive(pool, calls, 2 * len(devices), stop):
             found = result_of(future)
             advance(1)
@@ -175,22 +172,21 @@ def _show(rows: list[dict[str, Any]], text: str) -> None:
 def train_and_synthesize(
     training: str | dict[str, Any],
     synthesis: str | dict[str, Any],
-    workers: int | None = None,
-    device: str = "auto",
+    run: Workers = Workers(),  # noqa: B008 - it is frozen
 ) -> dict[str, Any]:
     """Train a generator, then make a dataset with it (with the best one of a sweep).
 
     Args:
         training: path of a training recipe, or its content.
         synthesis: path of a recipe, or its content; its `generator` is replaced by the one that was trained.
-        workers, device: as in `train`.
+        run: where.
 
     Returns:
         what both flows return, under `training` and `synthesis`.
     """
-    trained = train(training, workers=workers, device=device)
+    trained = train(training, run=run)
     overrides = {"generator": str(Path(trained["folder"]).resolve())}
-    made = synthesize(synthesis, overrides=overrides, workers=workers, device=device)
+    made = synthesize(synthesis, overrides=overrides, run=Run(**run.model_dump()))
     return {"training": trained, "synthesis": made}
 
 
@@ -205,8 +201,9 @@ def main(
     device: str = "auto",
     output: str | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-    runner: str = "process",
+    runner: Literal["process", "ray"] = "process",
     workers: int | None = None,
+    ray_address: str | None = None,
 ) -> int:
     """Train with Prefect: one run, or a sweep over all workers.
 
@@ -219,10 +216,10 @@ def main(
         device: auto, cpu or cuda:N.
         output: the folder of the run, in place of the recipe's.
         set: replace a key of the recipe; may be repeated.
-        runner: where the work runs: process.
+        runner: where the runs of a sweep run: process (worker processes here) or ray.
         workers: how many; the visible GPUs if left out, else the cores.
+        ray_address: for --runner ray, an existing cluster, such as auto; one on this machine if left out.
     """
-    require_runner(runner)
     require_curves()
     wanted = load(recipe, output, set or [])
     worker_devices(device, workers)
@@ -230,8 +227,8 @@ def main(
         variants(wanted)
     detach_server()
     with guarded():
-        content = wanted.content()
-        state = train(content, runner=runner, workers=workers, device=device, return_state=True)
+        run = Workers(runner=runner, workers=workers, device=device, ray_address=ray_address)
+        state = train(wanted.content(), run=run, return_state=True)
         result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result

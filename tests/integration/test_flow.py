@@ -39,7 +39,7 @@ def test_any_number_of_workers_gives_the_bytes_of_a_run_without_prefect(
 ) -> None:
     from flows.synthesize import synthesize
 
-    result = synthesize({**SMALL, "output": str(tmp_path / "out")}, workers=workers, device="cpu")
+    result = synthesize({**SMALL, "output": str(tmp_path / "out")}, run={"workers": workers, "device": "cpu"})
     assert result["complete"] and result["images"] == 240
     assert shards(tmp_path / "out") == shards(dataset)
     assert (tmp_path / "out" / "_info.json").read_bytes() == (dataset / "_info.json").read_bytes()
@@ -54,7 +54,7 @@ def test_variations_are_the_same_however_many_workers_make_them(
     about = {"from": str(dataset), "where": "truncation <= 0.5", "sigma": 0.1, "count": 2}
     recipe = gansynth.Recipe.parse({"name": "near", "vary": about, "samples_per_shard": 40})
     gansynth.generate(recipe.model_copy(update={"output": str(tmp_path / "alone")}), device="cpu")
-    result = synthesize({**recipe.content(), "output": str(tmp_path / "out")}, workers=2, device="cpu")
+    result = synthesize({**recipe.content(), "output": str(tmp_path / "out")}, run={"workers": 2, "device": "cpu"})
     assert result["complete"] and result["images"] == 240
     assert shards(tmp_path / "out") == shards(tmp_path / "alone")
 
@@ -66,8 +66,8 @@ def test_a_run_leaves_artifacts_and_announces_the_dataset(prefect_server: None, 
     from flows.synthesize import synthesize
 
     recipe = {**SMALL, "name": "announced", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
-    state = synthesize(recipe, workers=1, device="cpu", return_state=True)
-    again = synthesize(recipe, workers=1, device="cpu")
+    state = synthesize(recipe, run={"workers": 1, "device": "cpu"}, return_state=True)
+    again = synthesize(recipe, run={"workers": 1, "device": "cpu"})
     assert state.is_completed() and again["shards"] == 0
     with get_client(sync_client=True) as client:
         assert artifacts(client, state) == {"progress", "shards", "contact-sheet", "summary"}
@@ -91,10 +91,10 @@ def test_a_dataset_completed_by_other_means_is_announced_by_the_next_run(prefect
 
     recipe = {**SMALL, "name": "by-hand", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
     gansynth.generate(gansynth.Recipe(**recipe), device="cpu")  # finalized, but nobody has told the server
-    assert synthesize(recipe, workers=1, device="cpu")["shards"] == 0
+    assert synthesize(recipe, run={"workers": 1, "device": "cpu"})["shards"] == 0
     recipe["seeds"] = ["0-9", "10-19"]
     gansynth.generate(gansynth.Recipe(**recipe), device="cpu")
-    assert synthesize(recipe, workers=1, device="cpu")["shards"] == 0
+    assert synthesize(recipe, run={"workers": 1, "device": "cpu"})["shards"] == 0
     with get_client(sync_client=True) as client:
         events = until(lambda: len(found := ready_events(client, READY_EVENT, "by-hand")) == 2 and found)
     assert {event["payload"]["samples"] for event in events} == {60, 120}
@@ -115,7 +115,7 @@ def test_what_cannot_be_shown_fails_no_run(
     for name in ("progress", "table", "image", "markdown"):
         monkeypatch.setattr(board, f"create_{name}_artifact", refuse)
     recipe = {**SMALL, "name": "unseen", "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
-    state = synthesize(recipe, workers=1, device="cpu", return_state=True)
+    state = synthesize(recipe, run={"workers": 1, "device": "cpu"}, return_state=True)
     assert state.is_completed() and state.result()["complete"]
     assert (tmp_path / "out" / "_info.json").exists()
     with get_client(sync_client=True) as client:
@@ -138,7 +138,7 @@ def test_a_dataset_is_announced_before_anything_is_shown(
     monkeypatch.setattr(module.Board, "finish", finishing)
     monkeypatch.setattr(module, "announce", lambda dataset: order.append("announced"))
     recipe = {**SMALL, "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
-    module.synthesize(recipe, workers=1, device="cpu")
+    module.synthesize(recipe, run={"workers": 1, "device": "cpu"})
     assert order == ["announced", "finalized and shown"]
 
 

@@ -38,7 +38,9 @@ def test_a_sweep_names_its_best_run_and_shows_all(prefect_server: None, data: Pa
     from flows.train import train as train_flow
 
     sweep = {"keys": {"learning_rate": [0.0001, 0.001], "width": [8, 12]}}
-    state = train_flow(recipe(data, tmp_path / "out", sweep=sweep), workers=2, device="cpu", return_state=True)
+    state = train_flow(
+        recipe(data, tmp_path / "out", sweep=sweep), run={"workers": 2, "device": "cpu"}, return_state=True
+    )
     found = state.result()
     assert [row["values"] for row in found["runs"]] == [
         {"learning_rate": rate, "width": width} for rate in (0.0001, 0.001) for width in (8, 12)
@@ -58,14 +60,17 @@ def test_a_run_of_a_sweep_that_cannot_go_on_costs_only_itself(prefect_server: No
     from flows.train import train as train_flow
 
     sweep = {"keys": {"learning_rate": [0.0001, 1e30]}}
-    found = train_flow(recipe(data, tmp_path / "out", sweep=sweep), workers=1, device="cpu")
+    found = train_flow(recipe(data, tmp_path / "out", sweep=sweep), run={"workers": 1, "device": "cpu"})
     assert (found["values"], [bool(row["error"]) for row in found["runs"]]) == (
         {"learning_rate": 0.0001},
         [False, True],
     )
     assert "learning_rate" in found["runs"][1]["error"]
     with pytest.raises(TrainingError, match="no variant came to an end"):
-        train_flow(recipe(data, tmp_path / "none", sweep={"keys": {"learning_rate": [1e30]}}), workers=1, device="cpu")
+        train_flow(
+            recipe(data, tmp_path / "none", sweep={"keys": {"learning_rate": [1e30]}}),
+            run={"workers": 1, "device": "cpu"},
+        )
 
 
 def test_a_run_of_a_sweep_that_fails_says_why(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +89,7 @@ def test_data_that_no_run_can_use_is_refused_once(prefect_server: None, tmp_path
 
     wanted = recipe(tmp_path / "nowhere", tmp_path / "out", sweep={"keys": {"learning_rate": [0.0001, 0.001]}})
     with pytest.raises(InputError, match="nowhere"):
-        train_flow(wanted, workers=1, device="cpu")
+        train_flow(wanted, run={"workers": 1, "device": "cpu"})
     assert not (tmp_path / "out").exists()
 
 
@@ -92,11 +97,11 @@ def test_a_generator_is_trained_and_used(prefect_server: None, data: Path, tmp_p
     from flows.train import train_and_synthesize
 
     wanted = {"name": "more", "generator": "to be trained", "seeds": "0-9", "output": str(tmp_path / "more")}
-    found = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, workers=1, device="cpu")
+    found = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, run={"workers": 1, "device": "cpu"})
     assert found["synthesis"]["complete"] and found["synthesis"]["images"] == 10
     made = Dataset.open(str(tmp_path / "more"))
     assert gansynth.load_generator(str(tmp_path / "run")).info.name == made.record.recipe.info.name
-    again = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, workers=1, device="cpu")
+    again = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, run={"workers": 1, "device": "cpu"})
     assert again["training"]["distance"] == found["training"]["distance"] and again["synthesis"]["shards"] == 0
 
 

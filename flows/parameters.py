@@ -1,0 +1,54 @@
+"""Parameters that the flows share. Prefect's UI shows such a model as a form. They decide no byte of what is made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Runner = Literal["process", "ray", "deployment"]
+
+
+class Workers(BaseModel):
+    """Where the work of a flow run is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runner: Literal["process", "ray"] = Field(
+        "process", description="process: worker processes on this machine. ray: workers of a Ray cluster."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="How many at once. Left out: one for each visible GPU, else one for each core."
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    ray_address: str | None = Field(
+        None,
+        description="With ray: an existing cluster, such as auto or ray://host:10001. Left out: one on this machine, for this run.",
+    )
+
+
+class Run(Workers):
+    """Where and how shards are made."""
+
+    runner: Runner = Field(  # type: ignore[assignment]
+        "process",
+        description="process: worker processes on this machine. ray: workers of a Ray cluster. deployment: chunks of shards go to "
+        "flow runs of a deployment, wherever its work pool runs them; then `workers` are flow runs at once, 4 if left out.",
+    )
+    deployment: str = Field(
+        "synthesize/shards", description="With deployment: the deployment of the flow synthesize that gets the chunks."
+    )
+    allow_mixed: bool = Field(
+        False, description="Go on with a dataset that was begun with another device or other versions of libraries."
+    )
+    allow_code: bool = Field(False, description="Permit generators of the form package.module:factory.")
+    block_minutes: float = Field(
+        5.0,
+        gt=0,
+        description="Work of a task, measured on the first shards. A task costs Prefect a quarter of a second.",
+    )
+    timeout_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="A task that takes longer is interrupted, and the next run makes its shards. Left out: it may take for ever.",
+    )
