@@ -111,12 +111,8 @@ def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: 
 def complete(dataset: Dataset) -> None:
     """Finalize and announce the dataset if no shard is missing."""
     dataset.finalize()
-    if _is_complete(dataset):
+    if dataset.is_complete:
         announce(dataset)
-
-
-def _is_complete(dataset: Dataset) -> bool:
-    return sum(map(len, dataset.done().values())) == len(dataset.plan)
 
 
 def _conclude(job: Job, seconds: float) -> dict[str, Any]:
@@ -137,7 +133,7 @@ def _conclude(job: Job, seconds: float) -> dict[str, Any]:
         "shards": board.made.shards,
         "images": board.made.images,
         "seconds": round(seconds, 2),
-        "complete": _is_complete(dataset),
+        "complete": dataset.is_complete,
     }
 
 

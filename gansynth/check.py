@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,15 @@ class Problem:
     mendable: bool = True
 
 
-def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Iterator[Problem]:
+def verify(
+    dataset: Dataset, on_shard: Callable[[], None] = lambda: None, parts: Container[int] | None = None
+) -> Iterator[Problem]:
     """Read every byte of a dataset and compare it with the receipts; yields what is damaged or missing.
 
     Args:
         dataset: the dataset.
         on_shard: called after each shard.
+        parts: which parts to look at; if given, index files and card are left out.
 
     Raises:
         StoreError: storage cannot be read, which tells nothing about the dataset.
@@ -53,15 +56,17 @@ def verify(dataset: Dataset, on_shard: Callable[[], None] = lambda: None) -> Ite
     rows = _rows_if_known(dataset)
     yield from _strays(dataset)
     for shard in missing(dataset.plan, done):
-        yield Problem(shard.stem, "is missing", shard)
+        if parts is None or shard.part in parts:
+            yield Problem(shard.stem, "is missing", shard)
     for split, numbers in done.items():
         for number in sorted(numbers):
+            if parts is not None and dataset.plan.find(split, number).part not in parts:
+                continue
             found = list(_shard_problems(dataset, split, number, rows))
             damaged = damaged or bool(found)
             yield from found
             on_shard()
-    complete = sum(map(len, done.values())) == len(dataset.plan)
-    if complete and not damaged:
+    if dataset.is_complete and not damaged and parts is None:
         yield from _catalogue_problems(dataset)
 
 

@@ -62,6 +62,11 @@ class Dataset:
         found = shards_done(self.store, self.record.recipe.splits)
         return {split: {n for n in numbers if n < self.plan.shards_of(split)} for split, numbers in found.items()}
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned shard exists."""
+        return sum(map(len, self.done().values())) == len(self.plan)
+
     def receipts(self, split: str, numbers: set[int]) -> Iterator[Receipt]:
         """Receipts of these shards, by number. Raises StoreError for one that cannot be read."""
         with ThreadPoolExecutor(_READERS) as pool:
@@ -110,7 +115,7 @@ class Dataset:
 
     def finalize(self) -> bool:
         """Write the catalogue if the dataset is complete and the catalogue is not there yet; whether it was written."""
-        if sum(map(len, self.done().values())) < len(self.plan):
+        if not self.is_complete:
             return False
         changed = False
         # The card comes last: it is what says that the dataset is finished.
