@@ -120,9 +120,10 @@ def _manifest_fault(dataset: Dataset, shard: ShardPlan, receipt: Receipt) -> str
 
 def _catalogue_problems(dataset: Dataset) -> Iterator[Problem]:
     for path, content in dataset.catalogue().items():
-        if not dataset.store.exists(path):
+        found = dataset.store.find(path)
+        if found is None:
             yield Problem(path, "is missing; run `gansynth finalize`")
-        elif dataset.store.read(path) != content:
+        elif found != content:
             yield Problem(path, "does not fit the receipts; run `gansynth finalize`")
 
 
