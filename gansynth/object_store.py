@@ -82,6 +82,7 @@ class S3Objects(Objects):
     def __init__(self, filesystem: Any, root: str) -> None:
         super().__init__(filesystem, root)
         self._exclusive = False
+        _expect_nothing(filesystem)
 
     def put_file(self, source: Path, target: str) -> bool:
         size = source.stat().st_size
@@ -147,6 +148,16 @@ def objects(filesystem: Any, root: str) -> Objects:
     """The writer for a driver."""
     protocols = filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)
     return S3Objects(filesystem, root) if "s3" in protocols else Objects(filesystem, root)
+
+
+def _expect_nothing(filesystem: Any) -> None:
+    """Let uploads send their data at once, without waiting for the server's `100 Continue`.
+
+    aiohttp (3.14) waits for it without a limit, so a server that hung there would hang its client for ever.
+    """
+    from botocore.handlers import add_expect_header
+
+    filesystem.s3.meta.events.unregister("before-call.s3", add_expect_header)
 
 
 def no_such_bucket(error: BaseException) -> bool:

@@ -44,7 +44,7 @@ class Server:
         self._lock = threading.Lock()
         self._arrived = threading.Condition()
         self.url = f"http://127.0.0.1:{self._server.port}"
-        self._buckets = 0
+        self._buckets = self._count = 0
         self.reset()
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -58,6 +58,7 @@ class Server:
 
     def stop(self) -> None:
         with self._arrived:
+            self._count += 1
             self._arrived.notify_all()
         self._server.shutdown()
         self._server.server_close()
@@ -93,6 +94,7 @@ class Server:
         request = Request(environ["REQUEST_METHOD"], bucket, key, environ.get("QUERY_STRING", ""))
         with self._lock:
             self.requests.append(request)
+            number = self._count = self._count + 1
             fault = self.faults(request)
             self.broken += fault is not None
         with self._arrived:
@@ -102,7 +104,7 @@ class Server:
             _hang_up(environ)
         if fault == "slow":
             with self._arrived:  # until the client has lost patience and asks again
-                self._arrived.wait()
+                self._arrived.wait_for(lambda: self._count > number)
             _hang_up(environ)
         if f"Credential={KEY}/" not in environ.get("HTTP_AUTHORIZATION", ""):
             return _refuse(environ, start, "403 Forbidden", "InvalidAccessKeyId")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fsspec.config
 import pytest
-from s3_server import FAULTS, KEY, SECRET, Request, Server
+from s3_server import FAULTS, KEY, SECRET, Server
 
 from gansynth import object_store
 from gansynth.errors import OutputError, StoreError, StoreMissing
@@ -200,7 +200,7 @@ def test_a_bucket_that_does_not_exist_is_not_taken_for_an_empty_one(s3: Server) 
         with pytest.raises(StoreError, match="bucket does not exist") as error:
             act()
         assert not isinstance(error.value, StoreMissing)
-    with pytest.raises(OutputError, match="cannot be written .*bucket does not exist"):
+    with pytest.raises(OutputError, match=r"cannot be written .*bucket does not exist"):
         store.writable()
 
 
