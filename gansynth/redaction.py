@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from urllib.parse import unquote
 
 import fsspec.config
 
@@ -25,10 +26,19 @@ def without_secrets(text: str) -> str:
     return shown
 
 
-def reason(error: Exception) -> str:
-    """What storage said, on one line and without credentials."""
+def reason(error: Exception, url: str = "") -> str:
+    """What storage said of a URL, on one line and without credentials, those in the URL among them."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    for secret in sorted(_inside(url), key=len, reverse=True):
+        said = said.replace(secret, "***")
     return without_secrets(" ".join(said.split())) or type(error).__name__
+
+
+def _inside(url: str) -> set[str]:
+    """User and password of a URL, as written and as meant."""
+    match = re.match(r"\w+://([^/\s]*)@", url)
+    parts = {match[1], *match[1].split(":")} if match else set()
+    return {secret for part in parts for secret in (part, unquote(part)) if len(secret) >= _SHORTEST}
 
 
 def _configured() -> set[str]:

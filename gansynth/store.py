@@ -41,7 +41,7 @@ class Store:
         except Exception as error:  # drivers raise what they like, on opening a connection too
             hint = "; run pip install 'gansynth[s3]'" if isinstance(error, ImportError) and "s3fs" in str(error) else ""
             raise OutputError(
-                f"output {self.place}: cannot be opened ({reason(error)}){hint or '; use a folder or an fsspec URL'}"
+                f"output {self.place}: cannot be opened ({reason(error, self.url)}){hint or '; use a folder or an fsspec URL'}"
             ) from None
         self._fs: Any = filesystem
         self._root = str(root).rstrip("/")
@@ -64,7 +64,7 @@ class Store:
         except Exception as error:
             if isinstance(error, FileNotFoundError | NotADirectoryError) and not no_such_bucket(error):
                 raise StoreMissing(f"{path}: is missing from {self.place}; run `gansynth repair`") from None
-            said = reason(error)
+            said = reason(error, self.url)
             message = f"{path or 'files'}: cannot be read from {self.place} ({said}); try again, or check access"
             raise StoreError(message, said) from None
 
@@ -75,7 +75,7 @@ class Store:
         except GansynthError:
             raise
         except Exception as error:
-            said = reason(error)
+            said = reason(error, self.url)
             message = f"{path}: cannot be written to {self.place} ({said}); make room or check access"
             raise StoreError(message, said) from None
 
