@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -87,10 +87,14 @@ class Store:
 
     def versions(self, folder: str = "") -> dict[str, str]:
         """Names of the files directly in a folder, each with a text that changes when the file does, on most stores."""
-        return {
-            name: "|".join(str(entry[key]) for key in ("size", *_VERSION) if entry.get(key) is not None)
-            for name, entry in self._entries(folder).items()
-        }
+        return {name: _version(entry) for name, entry in self._entries(folder).items()}
+
+    def tree(self) -> dict[str, str]:
+        """The same for all files in the folder and below, by path; of a single file, whose path is "" then."""
+        with self._reading(""):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._root, detail=True)
+        return {name[len(self._root) + 1 :]: _version(entry) for name, entry in found.items() if not name.endswith("/")}
 
     def _entries(self, folder: str) -> dict[str, dict[str, Any]]:
         try:
@@ -239,6 +243,10 @@ class Store:
                     self.delete(path)
         with self._writing(SCRATCH):
             self._files.clear()
+
+
+def _version(entry: Mapping[str, Any]) -> str:
+    return "|".join(str(entry[key]) for key in ("size", *_VERSION) if entry.get(key) is not None)
 
 
 def is_url(text: str) -> bool:
