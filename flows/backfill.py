@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from flows.credentials import use_credentials
 from flows.parameters import Run
 from flows.synthesize import complete, make
 from gansynth import check
@@ -39,6 +40,7 @@ def backfill(
         InputError: there is no such dataset or part.
         RenderError: some shards failed.
     """
+    use_credentials(run.credentials_block)
     dataset = Dataset.open(output)
     chosen = _chosen(dataset, parts)
     damaged = _discard_damaged(dataset, chosen) if verify else 0

@@ -187,6 +187,7 @@ def _start(run: Run, recipe: dict[str, Any], shards: str) -> FlowRun:
         device=run.device,
         block_minutes=run.block_minutes,
         timeout_minutes=run.timeout_minutes,
+        credentials_block=run.credentials_block,
     )
     parameters = {"recipe": recipe, "shards": shards, "run": theirs.model_dump(mode="json")}
     try:

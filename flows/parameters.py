@@ -25,6 +25,10 @@ class Workers(BaseModel):
         None,
         description="With ray: an existing cluster, such as auto or ray://host:10001. Left out: one on this machine, for this run.",
     )
+    credentials_block: str | None = Field(
+        None,
+        description="A Secret block with environment variables for storage, such as AWS_ACCESS_KEY_ID. Left out: the environment's own.",
+    )
 
 
 class Run(Workers):

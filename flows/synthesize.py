@@ -16,6 +16,7 @@ from prefect import flow
 
 from flows.announce import announce
 from flows.board import Board, images_done
+from flows.credentials import use_credentials
 from flows.deployments import WORKERS, begin_elsewhere
 from flows.drive import stopping
 from flows.embedded import detach_server
@@ -69,6 +70,7 @@ def synthesize(
 
 def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any]:
     """What the flow `synthesize` does, for flows that do more."""
+    use_credentials(run.credentials_block)
     dataset, plan, devices = _begin(wanted, run)
     if chosen and max(chosen) >= len(plan):
         raise InputError(

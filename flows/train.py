@@ -19,6 +19,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from prefect.logging import get_run_logger
 
 from flows import worker
+from flows.credentials import use_credentials
 from flows.drive import Call, drive, result_of, stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
@@ -32,6 +33,7 @@ from gansynth.environment import cores
 from gansynth.errors import InputError, Interrupted, TrainingError
 from gansynth.progress import counted, progress, tell
 from gansynth.stopping import Stop
+from gansynth.store import Store, is_url
 from gansynth.training import pictures
 from gansynth.training.pictures import require_curves
 from gansynth.training.recipe import TrainingRecipe
@@ -68,6 +70,7 @@ def train_variant(number: int, recipe: dict[str, Any], threads: int) -> dict[str
 def _facts(found: Trained) -> dict[str, Any]:
     return {
         "folder": str(found.folder),
+        "place": found.place,
         "epochs": found.epochs,
         "steps": found.steps,
         "distance": found.distance,
@@ -100,6 +103,7 @@ def train(
         TrainingError: no run came to an end.
         Interrupted: stopped on request.
     """
+    use_credentials(run.credentials_block)
     wanted = _load(recipe, output, overrides)
     with stopping() as stop:
         if wanted.sweep is None:
@@ -150,8 +154,9 @@ def _conclude(recipe: TrainingRecipe, rows: list[dict[str, Any]]) -> dict[str, A
             f"output {recipe.folder}: no variant came to an end: {rows[0]['error']}; run the same command again"
         )
     text = page(recipe, rows, finished[0]["metric"])
-    pictures.save(Path(recipe.folder) / TABLE, text.encode())
-    pictures.save(Path(recipe.folder) / "sweep.json", (json.dumps(rows, indent=1) + "\n").encode())
+    store = Store(recipe.folder)
+    store.publish(TABLE, text.encode())
+    store.publish("sweep.json", (json.dumps(rows, indent=1) + "\n").encode())
     _show([{**row["values"], **{k: v for k, v in row.items() if k != "values"}} for row in ranked(rows)], text)
     return {**finished[0], "runs": rows}
 
@@ -185,7 +190,8 @@ def train_and_synthesize(
         what both flows return, under `training` and `synthesis`.
     """
     trained = train(training, run=run)
-    overrides = {"generator": str(Path(trained["folder"]).resolve())}
+    place = trained["place"]
+    overrides = {"generator": place if is_url(place) else str(Path(place).resolve())}
     made = synthesize(synthesis, overrides=overrides, run=Run(**run.model_dump()))
     return {"training": trained, "synthesis": made}
 
@@ -233,10 +239,10 @@ def main(
     if isinstance(result, BaseException):
         raise result
     if (runs := result.get("runs")) is not None:
-        print(f"{counted(len(runs), 'run')}, the table is in {Path(wanted.folder) / TABLE}; the best:")
+        print(f"{counted(len(runs), 'run')}, the table is in {wanted.folder}/{TABLE}; the best:")
     distance = "" if result["distance"] is None else f", Frechet distance {result['distance']:.4g} ({result['metric']})"
     print(f"{counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}{distance}")
-    print(result["folder"])
+    print(result["place"])
     return int(any(row["failed"] for row in runs or ()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from flows.credentials import use_credentials
 from gansynth import check
 from gansynth.dataset import Dataset
 from gansynth.errors import StoreDamaged
@@ -14,11 +15,12 @@ _LISTED = 1000
 
 
 @flow(name="verify", persist_result=False)
-def verify(output: str) -> dict[str, int]:
+def verify(output: str, credentials_block: str | None = None) -> dict[str, int]:
     """Read every byte of a dataset and compare it with the receipts. The flow `backfill` mends what is found.
 
     Args:
         output: folder or URL of the dataset.
+        credentials_block: see `Workers`.
 
     Returns:
         the number of `shards` that were read.
@@ -27,6 +29,7 @@ def verify(output: str) -> dict[str, int]:
         InputError: there is no such dataset.
         StoreDamaged: something is damaged or missing; the artifact `problems` lists it.
     """
+    use_credentials(credentials_block)
     dataset = Dataset.open(output)
     shards = sum(map(len, dataset.done().values()))
     with progress(shards, "shards") as advance:

@@ -144,16 +144,17 @@ def _planned(dataset: Dataset, rows: Rows) -> dict[str, list[Any]]:
 
 def _catalogue_problems(dataset: Dataset) -> Iterator[Problem]:
     expected = dataset.catalogue()
-    written = dataset.store.read(card.FILE) if dataset.store.exists(card.FILE) else b""
+    written = dataset.store.find(card.FILE) or b""
     if card.is_unsealed(written, dataset.record, [s for s, numbers in dataset.done().items() if numbers]):
         del expected[card.FILE]  # an earlier version's, which showed no picture and cannot be compared with ours
         expected.pop(samples.FILE, None)
     elif (seal := card.seal_of(written)) and seal == card.seal_of(expected[card.FILE]):
         del expected[card.FILE]  # right, in whatever words
     for path, content in expected.items():
-        if not dataset.store.exists(path):
+        found = dataset.store.find(path)
+        if found is None:
             yield Problem(path, "is missing; run `gansynth finalize`")
-        elif dataset.store.read(path) != content:
+        elif found != content:
             yield Problem(path, "does not fit the receipts; run `gansynth finalize`")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,10 +57,20 @@ class Dataset:
         info, derivation = self.record.recipe.info, self.record.recipe.derivation
         return manifest.schema(info.z_dim, info.w_dim, derivation.kind if derivation else None)
 
+    @cached_property
+    def _listed(self) -> set[str]:
+        """Splits that the card was seen to list."""
+        return set()
+
     def done(self) -> Numbers:
         """Numbers of the planned shards that exist, by split: one listing a split, no probing."""
-        found = shards_done(self.store, self.record.recipe.splits)
-        return {split: {n for n in numbers if n < self.plan.shards_of(split)} for split, numbers in found.items()}
+        return self.done_with_size()[0]
+
+    def done_with_size(self) -> tuple[Numbers, int]:
+        """The same, and the bytes of all files of the splits, from the same listings."""
+        files = {split: self.store.list(split) for split in self.record.recipe.splits}
+        done = {split: {n for n in _numbers(files[split]) if n < self.plan.shards_of(split)} for split in files}
+        return done, sum(sum(sizes.values()) for sizes in files.values())
 
     @property
     def is_complete(self) -> bool:
@@ -85,7 +95,11 @@ class Dataset:
 
     def announce(self, split: str) -> None:
         """List a split in the unfinished card, now that a tar of it is in place."""
-        listed = card.listed_splits(self.store.read(card.FILE)) if self.store.exists(card.FILE) else set()
+        if split in self._listed:
+            return
+        listed = card.listed_splits(self.store.find(card.FILE) or b"")
+        # Remembered once it was seen, not once it was written: another run may overwrite the card at the same moment.
+        self._listed.update(listed)
         if split not in listed:
             splits = [s for s in self.record.recipe.splits if s in listed | {split}]
             self.store.publish(card.FILE, card.unfinished(self.record, splits))
@@ -120,7 +134,7 @@ class Dataset:
         changed = False
         # The card comes last: it is what says that the dataset is finished.
         for path, content in self.catalogue().items():
-            if not self.store.exists(path) or self.store.read(path) != content:
+            if self.store.find(path) != content:
                 self.store.publish(path, content)
                 changed = True
         return changed
@@ -128,9 +142,8 @@ class Dataset:
 
 def read_record(store: Store) -> Record | None:
     """The record of the dataset in a store, or None if there is no dataset."""
-    if not store.exists(record.FILE):
-        return None
-    return Record.decode(store.read(record.FILE), store.place)
+    data = store.find(record.FILE)
+    return None if data is None else Record.decode(data, store.place)
 
 
 def read_receipt(store: Store, split: str, number: int) -> Receipt:
@@ -143,7 +156,11 @@ def read_receipt(store: Store, split: str, number: int) -> Receipt:
 
 def shards_done(store: Store, splits: dict[str, float]) -> Numbers:
     """Numbers of the shards that have a receipt, by split."""
-    return {split: {int(match[1]) for name in store.list(split) if (match := _RECEIPT.match(name))} for split in splits}
+    return {split: _numbers(store.list(split)) for split in splits}
+
+
+def _numbers(names: Iterable[str]) -> set[int]:
+    return {int(match[1]) for name in names if (match := _RECEIPT.match(name))}
 
 
 def missing(plan: Plan, done: Numbers) -> Iterator[ShardPlan]:

@@ -105,3 +105,10 @@ def choose_device(wanted: str = "auto") -> str:
 def cores() -> int:
     """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $GANSYNTH_CACHE, else gansynth in the user's cache folder."""
+    if named := os.environ.get("GANSYNTH_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gansynth"

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gansynth.environment import cache_folder
 from gansynth.errors import InputError
-from gansynth.generators.weights import cache_folder
 from gansynth.resolve import ResolvedRecipe
 
 _FILE = "costs.json"

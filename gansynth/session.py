@@ -113,8 +113,10 @@ def _record(store: Store, wanted: ResolvedRecipe, here: Mapping[str, str], allow
 
     It is the first file of a dataset: a run that is killed here leaves a dataset that can be gone on with.
     """
-    foreign = _foreign_file(store, wanted)
-    found = read_record(store)  # after the look for foreign files: another run may have begun meanwhile
+    found = read_record(store)
+    foreign = None if found else _foreign_file(store, wanted)
+    if foreign:
+        found = read_record(store)  # once more: another run may have begun meanwhile, and the files are its own
     if found is None:
         if foreign:
             raise OutputError(

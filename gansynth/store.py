@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import re
-import shutil
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from gansynth.errors import OutputError, StoreError, StoreMissing
+from gansynth.errors import GansynthError, OutputError, StoreError, StoreMissing
+from gansynth.local_files import CLAIMS, SCRATCH, LocalFiles
+from gansynth.object_store import no_such_bucket, objects
+from gansynth.redaction import reason, without_secrets
 
-SCRATCH = ".tmp"
-CLAIMS = f"{SCRATCH}/claims"
-T = TypeVar("T")
-_LOCK = "lock"
-_TRIES = 100
-_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-_URL = re.compile(r"(?P<scheme>\w+://)(?:[^/\s]*@)?(?P<place>[^\s?]*)(?:\?[^\s'\"]*)?")
+__all__ = ["CLAIMS", "SCRATCH", "Store", "is_url", "without_secrets"]
+
+# What tells one version of a file from another in the listings of the drivers: S3, Azure, GCS, local, web.
+_VERSION = ("ETag", "etag", "content_md5", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "created")
 
 
 class Store:
@@ -44,12 +39,14 @@ class Store:
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url)
         except Exception as error:  # drivers raise what they like, on opening a connection too
+            hint = "; run pip install 'gansynth[s3]'" if isinstance(error, ImportError) and "s3fs" in str(error) else ""
             raise OutputError(
-                f"output {self.place}: cannot be opened ({_reason(error)}); use a folder or an fsspec URL"
+                f"output {self.place}: cannot be opened ({reason(error, self.url)}){hint or '; use a folder or an fsspec URL'}"
             ) from None
         self._fs: Any = filesystem
         self._root = str(root).rstrip("/")
         self._local = isinstance(filesystem, LocalFileSystem)
+        self._files = LocalFiles(Path(self._root)) if self._local else objects(filesystem, self._root)
 
     def __repr__(self) -> str:
         return f"Store({self.place!r})"
@@ -64,42 +61,58 @@ class Store:
             yield
         except StoreError:
             raise
-        except (FileNotFoundError, NotADirectoryError):
-            raise StoreMissing(f"{path}: is missing from {self.place}; run `gansynth repair`") from None
         except Exception as error:
-            reason = _reason(error)
-            message = f"{path or 'files'}: cannot be read from {self.place} ({reason}); try again, or check access"
-            raise StoreError(message, reason) from None
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and not no_such_bucket(error):
+                raise StoreMissing(f"{path}: is missing from {self.place}; run `gansynth repair`") from None
+            said = reason(error, self.url)
+            message = f"{path or 'files'}: cannot be read from {self.place} ({said}); try again, or check access"
+            raise StoreError(message, said) from None
 
     @contextmanager
     def _writing(self, path: str) -> Iterator[None]:
         try:
             yield
-        except StoreError:
+        except GansynthError:
             raise
         except Exception as error:
-            reason = _reason(error)
-            message = f"{path}: cannot be written to {self.place} ({reason}); make room or check access"
-            raise StoreError(message, reason) from None
+            said = reason(error, self.url)
+            message = f"{path}: cannot be written to {self.place} ({said}); make room or check access"
+            raise StoreError(message, said) from None
 
     # Reading
 
     def list(self, folder: str = "") -> dict[str, int]:
         """Names and sizes in bytes of the files directly in a folder; empty if there is no such folder."""
+        return {name: int(entry["size"] or 0) for name, entry in self._entries(folder).items()}
+
+    def versions(self, folder: str = "") -> dict[str, str]:
+        """Names of the files directly in a folder, each with a text that changes when the file does, on most stores."""
+        return {name: _version(entry) for name, entry in self._entries(folder).items()}
+
+    def tree(self) -> dict[str, str]:
+        """The same for all files in the folder and below, by path; of a single file, whose path is "" then."""
+        with self._reading(""):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._root, detail=True)
+        return {name[len(self._root) + 1 :]: _version(entry) for name, entry in found.items() if not name.endswith("/")}
+
+    def _entries(self, folder: str) -> dict[str, dict[str, Any]]:
         try:
             with self._reading(folder):
                 self._fs.invalidate_cache()
                 entries = self._fs.ls(self._path(folder), detail=True)
         except StoreMissing:
             return {}
-        return {e["name"].rstrip("/").rpartition("/")[2]: int(e["size"] or 0) for e in entries if e["type"] == "file"}
+        # Names that end with a slash are what some tools leave in place of empty folders.
+        files = (entry for entry in entries if entry["type"] == "file" and not entry["name"].endswith("/"))
+        return {entry["name"].rpartition("/")[2]: entry for entry in files}
 
-    def below(self, folder: str) -> tuple[str, ...]:
+    def below(self, folder: str = "") -> tuple[str, ...]:
         """Paths of all files in a folder and in the folders in it; none if there is no such folder."""
         with self._reading(folder):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(folder))
-        return tuple(f"{folder}/{name.rpartition(f'/{folder}/')[2]}" for name in found)
+        return tuple(name[len(self._root) + 1 :] for name in found if not name.endswith("/"))
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder of that name; not being able to tell is an error."""
@@ -119,9 +132,20 @@ class Store:
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes of a file, or of a range of it. Raises StoreMissing if there is no such file."""
+        if length == 0:  # S3 has no name for an empty range, and would send everything
+            return b""
         end = None if length is None else offset + length
         with self._reading(path):
-            return cast(bytes, self._fs.cat_file(self._path(path), start=offset or None, end=end))
+            return cast(
+                bytes, self._fs.cat_file(self._path(path), start=offset or None, end=end, **self._files.reading)
+            )
+
+    def find(self, path: str) -> bytes | None:
+        """Bytes of a file, None if there is none: one request in place of two."""
+        try:
+            return self.read(path)
+        except StoreMissing:
+            return None
 
     def local(self, path: str) -> Path | None:
         """Where a file lies on this machine's file systems; None if it is elsewhere."""
@@ -158,8 +182,8 @@ class Store:
             for folder in created:
                 with suppress(OSError):
                     folder.rmdir()
-            reason = error.reason or str(error)
-            raise OutputError(f"output {self.place}: cannot be written ({reason}); choose another place") from None
+            said = error.reason or str(error)
+            raise OutputError(f"output {self.place}: cannot be written ({said}); choose another place") from None
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -167,71 +191,49 @@ class Store:
 
         For a local store it lies on the same file system, so that publishing is a rename.
         """
-        # A folder of its own for each file: those of other threads and processes come and go beside it.
-        with self._writing(name):
-            folder = Path(self._path(f"{SCRATCH}/{uuid.uuid4().hex}") if self._local else tempfile.mkdtemp())
-        try:
+        with ExitStack() as stack:
             with self._writing(name):
-                lock = _again_if_removed(lambda: _locked(folder / _LOCK))
-            with lock:
-                yield folder / name
-        finally:
-            with suppress(OSError):  # somebody cleared the scratch folder meanwhile
-                for path in (folder / name, folder / _LOCK):
-                    path.unlink(missing_ok=True)
-                folder.rmdir()
-            if self._local:
-                self._drop_scratch_if_empty()
-
-    def _drop_scratch_if_empty(self) -> None:
-        for folder in (CLAIMS, SCRATCH):
-            with suppress(OSError):  # there is none, or other files are in the making
-                Path(self._path(folder)).rmdir()
+                folder = stack.enter_context(self._files.folder())
+            yield folder / name
 
     def publish_file(self, source: Path, path: str) -> None:
         """Put a finished local file in place as a whole: readers see all of it or nothing. Takes the file away."""
-        target = self._path(path)
         with self._writing(path):
             size = source.stat().st_size
-            if self._local:
-                with source.open("rb") as file:
-                    os.fsync(file.fileno())
-                _make_folder(Path(target).parent)
-                source.replace(target)
-                _sync_folder(Path(target).parent)
-            else:
-                self._fs.put_file(str(source), target)
-        stored = self.size(path)
-        if stored != size:
-            raise StoreError(f"{path}: {size} bytes were written, but {stored} are stored; try again")
+            certain = self._files.put_file(source, self._path(path))
+            source.unlink(missing_ok=True)
+        self._require_stored(path, size, certain)
 
     def publish(self, path: str, data: bytes) -> None:
         """Put bytes in place as a whole: readers see all of them or nothing."""
-        with self._writing(path), self.scratch(uuid.uuid4().hex) as temporary:
-            temporary.write_bytes(data)
-            self.publish_file(temporary, path)
-
-    def create(self, path: str, data: bytes) -> bool:
-        """Make a file only if there is none of that name; whether it was made. Exactly one of many callers succeeds."""
-        target = self._path(path)
         with self._writing(path):
-            try:
-                if not self._local:
-                    self._fs.pipe_file(target, data, mode="create")
-                    return True
+            if isinstance(self._files, LocalFiles):
                 with self.scratch(uuid.uuid4().hex) as temporary:
                     temporary.write_bytes(data)
-                    _link(temporary, Path(target))
-            except FileExistsError:
-                return False
-        return True
+                    self.publish_file(temporary, path)
+                return
+            certain = self._files.put(data, self._path(path))
+        self._require_stored(path, len(data), certain)
+
+    def _require_stored(self, path: str, size: int, certain: bool) -> None:
+        if not certain and (stored := self.size(path)) != size:
+            raise StoreError(f"{path}: {size} bytes were written, but {stored} are stored; try again")
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Make a file only if there is none of that name; whether it was made. Exactly one of many callers succeeds.
+
+        Raises:
+            OutputError: the store has no way to do so.
+        """
+        with self._writing(path):
+            return self._files.create(data, self._path(path))
 
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens if there is none."""
         with self._writing(path), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(path))
-        if self._local and path.startswith(f"{SCRATCH}/"):
-            self._drop_scratch_if_empty()
+        if isinstance(self._files, LocalFiles) and path.startswith(f"{SCRATCH}/"):
+            self._files.drop_empty_folders()
 
     def clear_scratch(self) -> None:
         """Remove what interrupted runs left behind, but neither claims nor what a live process is making."""
@@ -239,78 +241,14 @@ class Store:
             for path in self.below(SCRATCH):
                 if not path.startswith(f"{CLAIMS}/"):
                     self.delete(path)
-            return
-        for entry in Path(self._path(SCRATCH)).glob("*"):
-            if not entry.is_dir():
-                entry.unlink(missing_ok=True)
-            elif entry != Path(self._path(CLAIMS)) and _abandoned(entry / _LOCK):
-                shutil.rmtree(entry, ignore_errors=True)
-        self._drop_scratch_if_empty()
+        with self._writing(SCRATCH):
+            self._files.clear()
 
 
-def _locked(path: Path) -> TextIO:
-    """A new file in a new folder, locked until it is closed or its process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
-    with suppress(OSError):  # a file system without locks: what is left behind there must be cleared by hand
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
+def _version(entry: Mapping[str, Any]) -> str:
+    return "|".join(str(entry[key]) for key in ("size", *_VERSION) if entry.get(key) is not None)
 
 
-def _abandoned(lock: Path) -> bool:
-    try:
-        with lock.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:  # an older version made the folder
-        return True
-    except OSError:  # locked, or there are no locks to tell by
-        return False
-    return True
-
-
-def without_secrets(text: str) -> str:
-    """A text with the credentials taken out of the URLs in it: user and password, and signed queries."""
-    return _URL.sub(r"\g<scheme>\g<place>", text)
-
-
-def _reason(error: Exception) -> str:
-    """What storage said, on one line and without credentials."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return without_secrets(" ".join(said.split())) or type(error).__name__
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents, also while others remove those that they find empty."""
-    _again_if_removed(lambda: folder.mkdir(parents=True, exist_ok=True))
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a name that must be free, also while others remove folders that they find empty."""
-
-    def link() -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)  # unlike a rename, it fails if the name is taken
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            with target.open("xb") as file:  # as on exFAT and many FUSE mounts: exclusive too, but not in one piece
-                file.write(source.read_bytes())
-
-    _again_if_removed(link)
-
-
-def _again_if_removed(act: Callable[[], T]) -> T:
-    for _ in range(_TRIES):
-        with suppress(FileNotFoundError):
-            return act()
-    return act()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def is_url(text: str) -> bool:
+    """Whether a place is named by an fsspec URL rather than by a path of this machine."""
+    return "://" in text

@@ -8,14 +8,17 @@ import os
 # would wait for each other in a busy loop. It has to be said before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 import gansynth
+
+if TYPE_CHECKING:
+    from s3_server import Server
 
 hypothesis.settings.register_profile("gansynth", deadline=None)  # nothing fails for being slow
 hypothesis.settings.load_profile("gansynth")
@@ -69,3 +72,36 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared") / "dataset"
     gansynth.generate(gansynth.Recipe(**SMALL, output=str(folder)), device="cpu")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """An S3 server for all tests of this process."""
+    from s3_server import Server
+
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The server, as a user's environment names it. In this process requests are repeated without a pause."""
+    import s3fs
+    from s3_server import KEY, SECRET
+
+    s3_server.reset()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr("botocore.retryhandler.delay_exponential", lambda **_: 0.0)
+    s3fs.S3FileSystem.clear_instance_cache()  # which would remember another test's environment
+    yield s3_server
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(s3: Server) -> str:
+    """The name of an empty bucket."""
+    return s3.new_bucket()

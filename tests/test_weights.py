@@ -20,6 +20,7 @@ from pytorch_pretrained_biggan import BigGAN
 from safetensors.torch import save_file
 
 import gansynth
+from gansynth.environment import cache_folder
 from gansynth.errors import WeightsError
 from gansynth.generators import describe, weights
 
@@ -330,10 +331,10 @@ def test_the_identity_changes_with_everything_that_counts(change: Change) -> Non
 
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GANSYNTH_CACHE", str(tmp_path / "named"))
-    assert weights.cache_folder() == tmp_path / "named"
+    assert cache_folder() == tmp_path / "named"
     monkeypatch.delenv("GANSYNTH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights.cache_folder() == tmp_path / "xdg" / "gansynth"
+    assert cache_folder() == tmp_path / "xdg" / "gansynth"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert weights.cache_folder() == tmp_path / ".cache" / "gansynth"
+    assert cache_folder() == tmp_path / ".cache" / "gansynth"

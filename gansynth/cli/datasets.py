@@ -54,12 +54,11 @@ def status(output: str, /, *, json_output: Annotated[bool, Parameter(name="--jso
 
 
 def _status(dataset: Dataset) -> dict[str, Any]:
-    done, recipe = dataset.done(), dataset.record.recipe
+    (done, stored), recipe = dataset.done_with_size(), dataset.record.recipe
     splits = {s: {"shards": dataset.plan.shards_of(s), "done": len(done[s])} for s in recipe.splits}
     count, total = sum(map(len, done.values())), len(dataset.plan)
-    stored = sum(sum(dataset.store.list(split).values()) for split in recipe.splits)
-    listed = dataset.store.exists(card.FILE) and b"\n**Unfinished.**" not in dataset.store.read(card.FILE)
-    finished = count == total and listed
+    written = dataset.store.find(card.FILE)
+    finished = count == total and written is not None and b"\n**Unfinished.**" not in written
     return {
         "name": recipe.name,
         "state": "complete" if finished else "to be finalized" if count == total else "unfinished",

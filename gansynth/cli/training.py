@@ -58,7 +58,7 @@ def train(
     speed = f", {found.images_per_second:,.1f} images/s" if found.images_per_second else ""
     distance = "" if found.distance is None else f", Frechet distance {found.distance:.4g} ({found.metric})"
     print(f"{counted(found.epochs, 'epoch')}, {counted(found.steps, 'step')}{speed}{distance}")
-    print(found.folder)
+    print(found.place)
     return 0
 
 

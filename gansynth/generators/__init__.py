@@ -12,6 +12,7 @@ from gansynth.errors import RecipeError, WeightsError
 from gansynth.generators import biggan_folder, fake, plain, weights
 from gansynth.generators.stylegan2 import family as stylegan2
 from gansynth.info import GeneratorInfo
+from gansynth.mirror import local_path
 from gansynth.resolve import ResolvedRecipe
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, all
     """Facts of a generator: enough to validate a recipe and to plan.
 
     Args:
-        name_or_path: a name of `gansynth models list`, a folder or file of weights, or `package.module:factory`.
+        name_or_path: a name of `gansynth models list`, a folder, file or URL of weights, or `package.module:factory`.
         options: the recipe's generator_options.
         allow_code: permit `package.module:factory`, which runs code.
 
@@ -42,7 +43,7 @@ def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, all
     if _is_code(name_or_path):
         custom = _run_factory(name_or_path, options, "cpu", "float32", allow_code)
         return _info_of(name_or_path, custom, options)
-    path = Path(name_or_path).expanduser()
+    path = local_path(name_or_path)
     if not path.exists():
         raise RecipeError(
             f"generator: saw {name_or_path!r}, which is neither a known name nor an existing path; "
@@ -58,7 +59,7 @@ def describe(name_or_path: str, options: Mapping[str, Any] | None = None, *, all
 def details(name_or_path: str) -> dict[str, object]:
     """What `gansynth models info` shows besides: architecture, parameters, content of the file; loads no tensor if it can."""
     known = weights.KNOWN.get(name_or_path)
-    path = weights.locate(name_or_path) if known else Path(name_or_path).expanduser()
+    path = weights.locate(name_or_path) if known else local_path(name_or_path)
     if name_or_path == "fake" or path is None or _is_code(name_or_path):
         return {"parameters": round(known.parameters * 1e6)} if known else {}
     if stylegan2.is_stylegan2(path):
@@ -122,7 +123,7 @@ def _describe_known(name: str, options: Mapping[str, Any]) -> GeneratorInfo:
 
 def _path_of(name_or_path: str) -> Path:
     if name_or_path not in weights.KNOWN:
-        return Path(name_or_path).expanduser()
+        return local_path(name_or_path)
     folder = weights.locate(name_or_path)
     if folder is None:
         raise WeightsError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from gansynth.environment import cache_folder
 from gansynth.errors import DownloadError, InputError
 from gansynth.generators import weights
 
@@ -42,7 +43,7 @@ def pull(
         raise InputError(f"models: there is no {name!r}; known are {', '.join(weights.KNOWN)}")
     if known.files is None:
         return weights.locate(name) or Path()
-    folder = weights.cache_folder() / name
+    folder = cache_folder() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Weights last: a folder with weights has its configuration.

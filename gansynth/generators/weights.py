@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gansynth.environment import cache_folder
 from gansynth.errors import WeightsError
 from gansynth.identity import canonical_json
 
@@ -91,13 +91,6 @@ KNOWN: dict[str, KnownModel] = {
     "biggan-deep-256": _biggan_deep(256, _STEM + _HEAD_256, 55.9),
     "biggan-deep-512": _biggan_deep(512, [*_STEM, *_HEAD_256, (False, 1, 1), (True, 1, 1)], 56.2),
 }
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: $GANSYNTH_CACHE, else gansynth in the user's cache folder."""
-    if named := os.environ.get("GANSYNTH_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gansynth"
 
 
 def locate(name: str) -> Path | None:

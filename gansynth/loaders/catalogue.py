@@ -154,9 +154,9 @@ def _shards(dataset: Dataset, split: str, unfinished: bool) -> Iterator[Shard]:
 
 def _written(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[int, int]]:
     """Samples and bytes of the tar of each shard: from the index of a finished dataset, else from the receipts."""
-    path = f"{split}.index.json"
-    if dataset.store.exists(path):
-        listed = json.loads(dataset.store.read(path))["shardlist"]
+    index = dataset.store.find(f"{split}.index.json")
+    if index is not None:
+        listed = json.loads(index)["shardlist"]
         if len(listed) == len(numbers):  # it has an entry a shard, in order
             return {
                 number: (entry["nsamples"], entry["filesize"])

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from gansynth.mirror import local_path
 from gansynth.recipe_file import CONFIG, Auto, Number, RecipeFile
+from gansynth.store import is_url
 
 Architecture = Literal["biggan", "dcgan", "mlp"]
 Positive = Annotated[Number, Field(gt=0)]
@@ -54,15 +56,15 @@ _RESOLUTIONS = {"biggan": (32, 64, 128), "dcgan": (8, 16, 32, 64, 128, 256), "ml
 _TAKES = {
     "name": "a plain name such as flowers",
     "architecture": "biggan, dcgan or mlp",
-    "data": "a folder, zip, tar, IDX or npz file of images",
+    "data": "a folder, zip, tar, IDX or npz file of images, or a URL of one",
     "class_names": "a list of texts, one a class",
     "resolution": "a whole number of pixels such as 64",
     "epochs": "a whole number from 1",
     "batch_size": "a whole number from 2",
     "sample_every": "a whole number of epochs from 1",
     "seed": "a whole number from 0 to 2^32 - 1",
-    "output": "a folder",
-    "init": "the folder of a run, or of weights",
+    "output": "a folder or an fsspec URL",
+    "init": "the folder or URL of a run, or of weights",
     "z_dim": "a whole number from 1",
     "width": "a whole number from 1",
     "discriminator_width": "a whole number from 1",
@@ -175,13 +177,14 @@ class TrainingRecipe(RecipeFile):
 
     @property
     def folder(self) -> str:
-        """Where the run goes."""
-        return str(Path(self.output or f"runs/{self.name.replace(' ', '-')}").expanduser())
+        """Where the run goes, a path or a URL."""
+        place = self.output or f"runs/{self.name.replace(' ', '-')}"
+        return place if is_url(place) else str(Path(place).expanduser())
 
     @property
     def source(self) -> Path:
-        """Where the images are."""
-        return Path(self.data).expanduser()
+        """Where the images are on this machine; what a URL names is fetched, if it has changed."""
+        return local_path(self.data)
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, but the place."""

@@ -137,7 +137,7 @@ def _card(
         f"{counted(epochs, 'epoch')} ({counted(loop.steps, 'step')} of {loop.batch_size} images) with seed {recipe.seed}. Everything "
         f"that was chosen is in {run_folder.RECIPE}.",
         "",
-        f"- Use it: `generator: {recipe.folder}` in a recipe.",
+        "- Use it: `generator:` in a recipe takes the path or URL of this folder.",
         f"- Licence: {recipe.licence}",
         f"- Data: {counted(summary.images, 'image')} ({summary.kind}), sha256 {summary.sha256[:16]}...; "
         f"{counted(len(summary.skipped), 'image')} left out, listed in {run_folder.DATA}.",

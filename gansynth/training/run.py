@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import torch
 
 from gansynth.environment import choose_device, cores, environment
 from gansynth.errors import OutputError, TrainingError
+from gansynth.mirror import Mirror, local_path
 from gansynth.progress import Advance, counted
 from gansynth.quality.features import extractor
 from gansynth.stopping import Stop
+from gansynth.store import is_url
 from gansynth.training import checkpoint, folder, pictures, result
 from gansynth.training.gallery import Gallery, grid_path, save_grid
 from gansynth.training.images import Images, prepare
@@ -39,7 +41,8 @@ class Trained:
     """What a run has come to.
 
     Args:
-        folder: where the generator is.
+        folder: where the generator is on this machine.
+        place: the same, or its URL: what a recipe names as its generator.
         epochs, steps: done in all.
         images_per_second: of training in this process, without pictures and checkpoints; None if nothing was left to do.
         distance: Frechet distance of what is shipped to the real images, None if the recipe asks for none.
@@ -48,6 +51,7 @@ class Trained:
     """
 
     folder: Path
+    place: str
     epochs: int
     steps: int
     images_per_second: float | None
@@ -84,14 +88,27 @@ def train(
     pictures.require_curves()
     if recipe.tensorboard:
         result.require_tensorboard()
+    if is_url(recipe.folder):
+        mirror = Mirror(recipe.folder, ignored=(folder.WORK,))
+        mirror.pull_if_any()
+        here = recipe.model_copy(update={"output": str(mirror.folder)})
+        found = _train(here, device, stop, show, tell, lambda: mirror.push(last=folder.RESULT))
+        return replace(found, place=recipe.folder)
+    return _train(recipe, device, stop, show, tell, lambda: None)
+
+
+def _train(
+    recipe: TrainingRecipe, device: str, stop: Stop | None, show: Show, tell: Tell, on_saved: Callable[[], None]
+) -> Trained:
+    """The same in a folder of this machine; calls `on_saved` whenever the run could go on from what is in it."""
     place, state = Path(recipe.folder), state_of(recipe.source)
     if (found := folder.result_of(place, recipe, state)) is not None:
-        return Trained(folder=place, images_per_second=None, **found)
+        return Trained(folder=place, place=str(place), images_per_second=None, **found)
     chosen, threads = choose_device(device), torch.get_num_threads()
     torch.set_num_threads(cores() if recipe.threads == "auto" else recipe.threads)
     try:
         with folder.claimed(place):
-            return _Run(recipe, state, chosen, stop or Stop(), show, tell).finish()
+            return _Run(recipe, state, chosen, stop or Stop(), show, tell, on_saved).finish()
     finally:
         torch.set_num_threads(threads)
 
@@ -102,7 +119,17 @@ def _ignore(count: int, note: str = "", /) -> None: ...
 class _Run:
     """What is quick to check comes first, then the data are read; nothing is written before all of it is known to fit."""
 
-    def __init__(self, recipe: TrainingRecipe, state: str, device: str, stop: Stop, show: Show, tell: Tell) -> None:
+    def __init__(
+        self,
+        recipe: TrainingRecipe,
+        state: str,
+        device: str,
+        stop: Stop,
+        show: Show,
+        tell: Tell,
+        on_saved: Callable[[], None],
+    ) -> None:
+        self.on_saved = on_saved
         self.recipe, self.state, self.device, self.stop, self.show = recipe, state, device, stop, show
         self.folder = Path(recipe.folder)
         before = folder.require_usable(self.folder, recipe)
@@ -110,7 +137,7 @@ class _Run:
         self.players = players(recipe, len(source.classes), device)
         found = checkpoint.load(self.folder, self.players)
         if recipe.init and found is None:
-            start_from(Path(recipe.init).expanduser(), self.players)
+            start_from(local_path(recipe.init), self.players)
         measure = None if recipe.metric == "none" else extractor(recipe.metric)
         self.images = self._images(source)
         tell(self._told())
@@ -222,6 +249,7 @@ class _Run:
         notes = {"distances": self.distances, "metric": self.gallery.measure}
         losses = torch.from_numpy(self.losses[: self.step].copy())
         checkpoint.save(self.folder, self.step, self.players, losses, notes)
+        self.on_saved()
 
     def _look(self, epoch: int) -> None:
         """Pictures and figures of an epoch's end."""
@@ -273,5 +301,6 @@ class _Run:
             "skipped": len(self.images.summary.skipped),
         }
         folder.finish(self.folder, self.recipe, self.state, facts)
+        self.on_saved()
         rate = self.done_here * self.loop.batch_size / self.seconds if self.done_here else None
-        return Trained(folder=self.folder, images_per_second=rate, **facts)
+        return Trained(folder=self.folder, place=str(self.folder), images_per_second=rate, **facts)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gansynth.generators import weights
+from gansynth.environment import cache_folder
 from gansynth.generators.stylegan2.mapping import MappingNetwork
 
 SAMPLES = 10_000
@@ -32,7 +32,7 @@ def class_center(mapping: MappingNetwork, z_dim: int, label: int, weights_sha256
         label: index of the class.
         weights_sha256: identity of the weights, for the cache.
     """
-    path = weights.cache_folder() / "centers" / f"{weights_sha256}-{label}.npy"
+    path = cache_folder() / "centers" / f"{weights_sha256}-{label}.npy"
     width = mapping.w_avg.shape[0]
     if (kept := _kept(path, width)) is not None:
         return kept

@@ -1,0 +1,106 @@
+"""A local copy of a folder or file in object storage, for what needs real files: weights, training data and runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gansynth.environment import cache_folder
+from gansynth.errors import InputError
+from gansynth.store import Store, is_url
+
+_STATE = ".mirror.json"  # beside the copy: what was fetched, by version
+_TEMPORARY = ".part"
+
+
+class Mirror:
+    """Keeps a local folder and one of a store alike.
+
+    Args:
+        url: of the folder or file.
+        ignored: names of folders that stay on this machine.
+
+    Raises:
+        InputError: the URL cannot be opened, or holds a password.
+    """
+
+    def __init__(self, url: str, ignored: tuple[str, ...] = ()) -> None:
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise InputError(
+                f"{Store(url).place}: its URL holds a password, which would be written into records; set it in the environment"
+            )
+        self._store, self._ignored = Store(url), ignored
+        self.folder = cache_folder() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:24]
+        self._known: dict[str, tuple[int, int]] = {}  # local files that the store has, by size and time of change
+
+    def pull(self) -> Path:
+        """Make the local copy what the store holds, by one listing; only what changed is fetched.
+
+        Returns:
+            the folder, or the file if the URL is one's.
+
+        Raises:
+            InputError: there is nothing at the URL.
+            StoreError: it cannot be read.
+        """
+        found = self._store.tree()
+        if not found:
+            raise InputError(f"{self._store.place}: holds no file; check the URL")
+        before = self._state()
+        single = Path(self._store.place).name
+        for path, version in found.items():
+            target = self.folder / (path or single)
+            if before.get(path) != version or not target.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary = target.with_name(f"{target.name}.{os.getpid()}{_TEMPORARY}")
+                self._store.fetch(path, temporary)
+                temporary.replace(target)
+        for path in before.keys() - found.keys():
+            (self.folder / path).unlink(missing_ok=True)
+        self._remember(found)
+        return self.folder / single if set(found) == {""} else self.folder
+
+    def pull_if_any(self) -> None:
+        """The same for a place that may be empty yet."""
+        if self._store.tree():
+            self.pull()
+
+    def push(self, last: str) -> None:
+        """Make the store hold what the local folder does: files that changed are sent, those that are gone removed.
+
+        Args:
+            last: a file that is sent after all others, since it says that they are complete.
+        """
+        local = {path: (file.stat().st_size, file.stat().st_mtime_ns) for path, file in self._files()}
+        for path in sorted(local, key=lambda path: (path == last, path)):
+            if self._known.get(path) != local[path]:
+                self._store.publish(path, (self.folder / path).read_bytes())
+        for path in self._known.keys() - local.keys():
+            self._store.delete(path)
+        self._remember(self._store.tree())
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        for file in self.folder.rglob("*"):
+            path = file.relative_to(self.folder)
+            if file.is_file() and path.parts[0] not in (*self._ignored, _STATE) and file.suffix != _TEMPORARY:
+                yield path.as_posix(), file
+
+    def _state(self) -> dict[str, str]:
+        with suppress(OSError, ValueError):
+            return dict(json.loads((self.folder / _STATE).read_text()))
+        return {}
+
+    def _remember(self, found: dict[str, str]) -> None:
+        temporary = self.folder / f"{_STATE}{_TEMPORARY}"
+        temporary.write_text(json.dumps(found))
+        temporary.replace(self.folder / _STATE)
+        self._known = {path: (file.stat().st_size, file.stat().st_mtime_ns) for path, file in self._files()}
+
+
+def local_path(place: str) -> Path:
+    """A path as it is, and of a URL a local copy, which is brought up to date."""
+    return Mirror(place).pull() if is_url(place) else Path(place).expanduser()
