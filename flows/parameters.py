@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gansynth.errors import InputError
 
 Runner = Literal["process", "ray", "deployment"]
 
@@ -29,6 +31,16 @@ class Workers(BaseModel):
         None,
         description="A Secret block with environment variables for storage, such as AWS_ACCESS_KEY_ID. Left out: the environment's own.",
     )
+
+    @classmethod
+    def of_options(cls, **values: Any) -> Self:
+        """From options of a command line. Raises InputError for what cannot be."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            option = str(first["loc"][0]).replace("_", "-")
+            raise InputError(f"--{option}: saw {first['input']!r}; {first['msg']}") from None
 
 
 class Run(Workers):

@@ -169,7 +169,7 @@ def main(
         allow_mixed: go on with a dataset that was begun with another device or other library versions.
     """
     wanted = options.load(recipe)
-    run = Run(
+    run = Run.of_options(
         runner=runner,
         workers=workers,
         device=options.device,

@@ -226,6 +226,7 @@ def main(
         workers: how many; the visible GPUs if left out, else the cores.
         ray_address: for --runner ray, an existing cluster, such as auto; one on this machine if left out.
     """
+    run = Workers.of_options(runner=runner, workers=workers, device=device, ray_address=ray_address)
     require_curves()
     wanted = load(recipe, output, set or [])
     worker_devices(device, workers)
@@ -233,7 +234,6 @@ def main(
         variants(wanted)
     detach_server()
     with guarded():
-        run = Workers(runner=runner, workers=workers, device=device, ray_address=ray_address)
         state = train(wanted.content(), run=run, return_state=True)
         result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):

@@ -160,3 +160,30 @@ def test_no_secret_is_written_anywhere(
     for text in (told.out, told.err, stored.decode(errors="replace")):
         for secret in (SECRET, hidden, KEY):
             assert secret not in text
+
+
+def test_the_flow_takes_credentials_from_a_prefect_block(
+    prefect_server: None, s3: Server, bucket: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.blocks.system import Secret
+
+    from flows.synthesize import synthesize
+
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    Secret(value=keys).save("storage-of-tests", overwrite=True)
+    for name in keys:
+        monkeypatch.delenv(name)
+    s3.faults = one_in(20, seed=7)
+    run = {"workers": 2, "device": "cpu", "credentials_block": "storage-of-tests"}
+    result = synthesize(recipe(bucket).content(), run=run)
+    assert result["complete"] and s3.broken > 3
+    made = s3.files(bucket, f"{PREFIX}/")
+    assert comparable(made) == comparable(local_files(dataset))
+    assert SECRET.encode() not in b"".join(made.values())
+
+
+def test_a_block_that_is_not_there_is_named(prefect_server: None, bucket: str) -> None:
+    from flows.synthesize import synthesize
+
+    with pytest.raises(gansynth.errors.InputError, match="no Secret block nowhere"):
+        synthesize(recipe(bucket).content(), run={"credentials_block": "nowhere"})
