@@ -60,15 +60,21 @@ class Job:
 
     def make(self) -> None:
         """Make the missing shards. What fails is on the board, or among the errors."""
+        take_over = False
         for _ in range(_POOLS):
-            if self.stop.requested or next(self.todo(), None) is None or self._through_pool():
+            if self.stop.requested or next(self.todo(), None) is None:
                 break
+            if self._through_pool(take_over):
+                if take_over or not self.board.held:
+                    break
+                # What others held comes last, and is then made all the same: they may be gone.
+                take_over, self.board.held = True, set()
 
-    def _through_pool(self) -> bool:
+    def _through_pool(self, take_over: bool) -> bool:
         """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
         self.errors.clear()
         pace = Pace(sum(1 for _ in self.todo()), len(self.devices), 60 * self.run.block_minutes)
-        calls = self._calls(pace)
+        calls = self._calls(pace, take_over)
         elsewhere = self.run.runner == "deployment"
         with open_deployments(self.run, self.dataset) if elsewhere else open_pool(self.run, self.devices) as pool:
             intact = self._drive(pool, islice(calls, TASKS_PER_RUN), pace)
@@ -85,7 +91,7 @@ class Job:
 
         return bool(chunk())
 
-    def _calls(self, pace: Pace) -> Iterator[Call]:
+    def _calls(self, pace: Pace, take_over: bool) -> Iterator[Call]:
         """A task for each block of missing shards."""
         todo = (shard.ordinal for shard in self.todo())
         task = render_block
@@ -96,6 +102,7 @@ class Job:
             "encode_threads": max(1, cores() // len(self.devices)),
             "allow_mixed": self.run.allow_mixed,
             "allow_code": self.run.allow_code,
+            "take_over": take_over,
         }
         while block := list(islice(todo, pace.next_size())):
             yield task, {**shared, "ordinals": block}

@@ -35,7 +35,7 @@ from gansynth.plan import Plan
 from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
 from gansynth.seeds import Seeds, parse_seeds
-from gansynth.session import begin, resolve_for
+from gansynth.session import begin, finish, resolve_for
 
 
 @flow(name="synthesize", persist_result=False)
@@ -112,7 +112,7 @@ def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: 
 
 def complete(dataset: Dataset) -> None:
     """Finalize and announce the dataset if no shard is missing."""
-    dataset.finalize()
+    finish(dataset)
     if dataset.is_complete:
         announce(dataset)
 

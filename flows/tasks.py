@@ -43,7 +43,7 @@ def _name() -> str:
     persist_result=False,
 )
 def render_block(
-    url: str, ordinals: list[int], encode_threads: int, allow_mixed: bool, allow_code: bool
+    url: str, ordinals: list[int], encode_threads: int, allow_mixed: bool, allow_code: bool, take_over: bool = False
 ) -> dict[str, Any]:
     """Make the shards of a block that do not exist yet; end early if several in a row fail, as they will with any other.
 
@@ -51,6 +51,7 @@ def render_block(
         url: the dataset, begun already.
         ordinals: the shards, by their place in the dataset's plan.
         encode_threads, allow_mixed, allow_code: see `Session`.
+        take_over: see `Session.render`.
 
     Returns:
         `made` (a small dict a shard), `failed` (stem and error of each), `held` (stems of shards left to others), and the
@@ -68,7 +69,7 @@ def render_block(
     failed: list[dict[str, str]] = []
     storage: Exception | None = None
     in_a_row = 0
-    with closing(cast(Any, session.render(todo, worker.STOP))) as outcomes:
+    with closing(cast(Any, session.render(todo, worker.STOP, take_over=take_over))) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Failure):
                 failed.append({"shard": outcome.shard.stem, "error": describe_error(outcome.error)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gansynth.check import Problem, discard, verify
@@ -17,7 +17,7 @@ from gansynth.receipt import Receipt
 from gansynth.recipe import Recipe
 from gansynth.render import Failure
 from gansynth.resolve import resolve
-from gansynth.session import Session, begin, resolve_for
+from gansynth.session import Session, begin, finish, resolve_for
 from gansynth.stopping import Stop
 
 # As many shards failing one after another have a common cause, such as a full disk; going on would waste time.
@@ -127,7 +127,7 @@ def repair(
         on_problem(problem)
         problems.append(problem)
     if not any(problem.shard for problem in problems):
-        return Summary(dataset, (), (), 0.0, 0, dataset.finalize())
+        return Summary(dataset, (), (), 0.0, 0, finish(dataset))
     session = Session(
         dataset,
         choose_device(device),
@@ -147,7 +147,7 @@ def run(session: Session, shards: Iterable[ShardPlan], stop: Stop | None, on_row
     failures: list[Failure] = []
     in_a_row = 0
     started = time.perf_counter()
-    for outcome in session.render(shards, stop, on_rows):
+    for outcome in _with_held(session, shards, stop, on_rows):
         if isinstance(outcome, Failure):
             failures.append(outcome)
             in_a_row += 1
@@ -161,7 +161,7 @@ def run(session: Session, shards: Iterable[ShardPlan], stop: Stop | None, on_row
             in_a_row = 0
     stop.raise_if_requested()
     dataset = session.dataset
-    finished = dataset.finalize()
+    finished = finish(dataset)
     done = dataset.done()
     return Summary(
         dataset,
@@ -172,6 +172,17 @@ def run(session: Session, shards: Iterable[ShardPlan], stop: Stop | None, on_row
         finished=finished,
         held=tuple(shard for shard in session.held if shard.number not in done[shard.split]),
     )
+
+
+def _with_held(
+    session: Session, shards: Iterable[ShardPlan], stop: Stop, on_rows: Callable[[int], None]
+) -> Iterator[Receipt | Failure]:
+    """Shards that others hold come last, and are then made all the same: their writers may be gone."""
+    yield from session.render(shards, stop, on_rows)
+    if session.held and not session.is_strict and not stop.requested:
+        done = session.dataset.done()
+        left = [shard for shard in session.held if shard.number not in done[shard.split]]
+        yield from session.render(left, stop, on_rows, take_over=True)
 
 
 def describe_error(error: Exception) -> str:

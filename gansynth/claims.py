@@ -1,12 +1,12 @@
-"""Exclusive, expiring claims on shards, for datasets whose writers may produce different bits.
+"""Expiring claims on shards, so that writers of one dataset do not do the same work, or even spoil each other's.
 
-Writers of one environment produce the same bytes, so rendering a shard twice does no harm. Writers of several must not
-meet in one shard: tar and manifest could come from different hands. A claim is a file that exactly one writer can
-create. Its holder renews it by creating the next; after the last one's expiry anybody may create the next. Giving claims
-up is a courtesy to others: where that fails, they expire.
+Writers of one environment produce the same bytes, so rendering a shard twice does no harm: to them claims are hints, and
+what others hold comes last. Writers of several environments must not meet in one shard: tar and manifest could come from
+different hands. A claim is a file that exactly one writer can create. Its holder renews it by creating the next; after the
+last one's expiry anybody may create the next. Giving claims up is a courtesy to others: where that fails, they expire.
 
-A writer claims from its first shard on if it was allowed to mix, else from the shard after the one at which it sees that
-another environment has joined. Hence the rule to allow it in every run on such a dataset.
+A writer respects claims from its first shard on if it was allowed to mix, else from the shard after the one at which it
+sees that another environment has joined. Hence the rule to allow it in every run on such a dataset.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import time
 from contextlib import suppress
 
-from gansynth.errors import StoreError, StoreMissing
+from gansynth.errors import OutputError, StoreError, StoreMissing
 from gansynth.plan import ShardPlan
 from gansynth.store import CLAIMS as FOLDER
 from gansynth.store import Store
@@ -50,6 +50,13 @@ class Claims:
             return False
         return expired and self._create(name, generations[-1] + 1)
 
+    def hint(self, shard: ShardPlan) -> bool:
+        """The same with one request where nobody holds the shard. True too if the store cannot create files exclusively."""
+        try:
+            return self._create(shard.stem.replace("/", "-"), 0) or self.take(shard)
+        except OutputError:
+            return True
+
     def renew(self) -> None:
         """Prolong the claims that are halfway to their expiry. Raises StoreError if another writer took one over."""
         now = time.time()
@@ -70,7 +77,8 @@ class Claims:
     def _release(self, name: str) -> None:
         if held := self._held.pop(name, None):
             with suppress(StoreError):
-                for generation in self._generations(name):
+                # Of a claim that was never renewed there is one file, so nothing has to be listed.
+                for generation in self._generations(name) if held[0] else [0]:
                     if generation <= held[0]:  # later ones are a successor's
                         self._store.delete(f"{FOLDER}/{name}.{generation}")
 
@@ -85,6 +93,12 @@ class Claims:
     def _generations(self, name: str) -> list[int]:
         matches = (_NAME.match(found) for found in self._store.list(FOLDER))
         return sorted(int(m["generation"]) for m in matches if m and m["shard"] == name)
+
+
+def clear(store: Store) -> None:
+    """Remove all claims on a dataset that is complete, those that killed writers left among them."""
+    for name in store.list(FOLDER):
+        store.delete(f"{FOLDER}/{name}")
 
 
 def clear_expired(store: Store) -> None:

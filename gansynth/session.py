@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
-from gansynth import card, centers, record
+from gansynth import card, centers, claims, record
 from gansynth.claims import Claims
 from gansynth.commit import Site
-from gansynth.dataset import Dataset, read_record, shards_done
+from gansynth.dataset import Dataset, read_record
 from gansynth.derive import adopt
 from gansynth.environment import cores, environment
 from gansynth.errors import OutputError, RecipeError, StoreError, WeightsError
@@ -23,7 +23,7 @@ from gansynth.generators.protocol import Generator, StyleGenerator
 from gansynth.lineage import Lineage, rows_of
 from gansynth.plan import Plan, ShardPlan
 from gansynth.progress import progress
-from gansynth.receipt import Receipt
+from gansynth.receipt import SUFFIX, Receipt
 from gansynth.recipe import Recipe
 from gansynth.record import Record
 from gansynth.render import Failure, Renderer
@@ -212,18 +212,24 @@ class Session:
         self._mixed = allow_mixed or bool(admitted.others)
         self._recorded = b""
         self.held: list[ShardPlan] = []
+        self._take_over = False
 
     def render(
         self,
         shards: Iterable[ShardPlan],
         stop: Stop | None = None,
         on_rows: Callable[[int], None] = lambda count: None,
+        take_over: bool = False,
     ) -> Iterator[Receipt | Failure]:
         """Make these shards; yields each one's outcome. See `Renderer.render`.
 
-        Shards that writers of other environments hold have no outcome; they are in `held` afterwards.
+        Shards that other writers hold have no outcome, and are in `held` afterwards; nor have those that others made meanwhile.
+
+        Args:
+            take_over: make them all the same, but for those that writers of other environments may hold.
         """
         self.held = []
+        self._take_over = take_over
         renderer = Renderer(
             self.dataset.plan,
             self._generator,
@@ -246,17 +252,25 @@ class Session:
                 self._claims.release_all()
 
     def _progress(self, count: int, on_rows: Callable[[int], None]) -> None:
-        self._claims.renew()
+        # To a writer of the same environment who took a shard over, it is left; the bytes are the same.
+        with nullcontext() if self._mixed else suppress(StoreError):
+            self._claims.renew()
         on_rows(count)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether claims of others must be respected: another environment renders, or may."""
+        return self._mixed
 
     def _claimed(self, shards: Iterable[ShardPlan]) -> Iterator[ShardPlan]:
         """Without the shards that another writer holds or has made meanwhile."""
         for shard in shards:
-            if not self._may_be_mixed():
+            strict = self._may_be_mixed()
+            if not strict and self._take_over:
                 yield shard
-            elif not self._claims.take(shard):
+            elif not (self._claims.take(shard) if strict else self._claims.hint(shard)):
                 self.held.append(shard)
-            elif shard.number in shards_done(self.dataset.store, {shard.split: 1.0})[shard.split]:
+            elif self.dataset.store.exists(f"{shard.stem}{SUFFIX}"):
                 self._claims.release(shard)
             else:
                 yield shard
@@ -273,6 +287,14 @@ class Session:
                     self._mixed = bool(Record.decode(data, self.dataset.store.place).others)
                     self._recorded = data
         return self._mixed
+
+
+def finish(dataset: Dataset) -> bool:
+    """Finalize a dataset and clear claims on it, if it is complete; whether something was written."""
+    written = dataset.finalize()
+    if dataset.is_complete:
+        claims.clear(dataset.store)
+    return written
 
 
 def _shard_of(outcome: Receipt | Failure, dataset: Dataset) -> ShardPlan:

@@ -14,7 +14,7 @@ import pytest
 
 from gansynth import claims
 from gansynth.claims import LIFETIME_SECONDS, Claims
-from gansynth.errors import StoreError
+from gansynth.errors import OutputError, StoreError
 from gansynth.plan import ShardPlan
 from gansynth.store import Store
 
@@ -187,3 +187,34 @@ def test_a_claim_that_is_given_up_while_another_looks_at_it_is_no_error(tmp_path
             return listing
 
     assert Claims(Late(tmp_path), "b").take(shard(3)) in (True, False)
+
+
+# Hints, between writers of the same bytes
+
+
+def test_a_hint_holds_like_a_claim_and_costs_one_file(url: str) -> None:
+    first = writer(url, "a")
+    assert first.hint(shard(3)) and not writer(url, "b").hint(shard(3))
+    assert len(Store(url).list(claims.FOLDER)) == 1
+    first.release(shard(3))
+    assert Store(url).list(claims.FOLDER) == {}
+    assert writer(url, "b").hint(shard(3))
+
+
+def test_a_hint_of_a_killed_writer_expires(url: str, clock: Clock) -> None:
+    assert writer(url, "killed").hint(shard(0))
+    clock.now += LIFETIME_SECONDS + 1
+    heir = writer(url, "heir")
+    assert heir.hint(shard(0))
+    heir.release(shard(0))
+    assert Store(url).list(claims.FOLDER) == {}
+
+
+def test_where_files_cannot_be_created_exclusively_there_are_no_hints(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Store, path: str, data: bytes) -> bool:
+        raise OutputError("cannot create files exclusively")
+
+    monkeypatch.setattr(Store, "create", refuse)
+    assert writer(url, "a").hint(shard(0)) and writer(url, "b").hint(shard(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,12 +70,17 @@ def test_resuming_lists_once_and_asks_nothing_of_each_shard(remote: str, s3: Ser
     assert max(asked[key] for key in receipts) == 1, "receipts are read once, to compare the index files"
 
 
-def test_each_shard_takes_three_requests(s3: Server, bucket: str) -> None:
+def test_each_shard_takes_six_requests(s3: Server, bucket: str) -> None:
     gansynth.generate(recipe(bucket), device="cpu")
-    asked = [(request.method, request.key.removeprefix(f"{PREFIX}/train/")) for request in s3.requests]
+    asked = [(request.method, request.key.removeprefix(f"{PREFIX}/")) for request in s3.requests]
     last = max(n for n, (method, key) in enumerate(asked) if method == "PUT" and key.endswith("_stats.json"))
-    by_shard = Counter(key[:6] for _, key in asked[: last + 1] if key.startswith("00000"))
-    assert len(by_shard) > 3 and set(by_shard.values()) == {3}, "a tar, a manifest and a receipt"
+    acts: dict[str, list[str]] = {}
+    for method, key in asked[: last + 2]:  # then the dataset is finished, for which some shards are looked at
+        if match := re.search(r"(?:train|val)[-/](\d{6})", key):
+            acts.setdefault(match[0].replace("/", "-"), []).append(method)
+    claim, look, uploads, release = ["PUT"], ["HEAD"], ["PUT"] * 3, ["DELETE"]
+    assert len(acts) > 4
+    assert {tuple(found) for found in acts.values()} == {(*claim, *look, *uploads, *release)}
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".parquet", "_stats.json"])
