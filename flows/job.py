@@ -9,7 +9,7 @@ from itertools import chain, islice
 from prefect import flow
 
 from flows.board import Board
-from flows.deployments import open_deployments
+from flows.deployments import CHUNK, open_deployments
 from flows.drive import Call, drive, result_of
 from flows.pace import TASKS_PER_RUN, Pace
 from flows.parameters import Run
@@ -73,9 +73,10 @@ class Job:
     def _through_pool(self, take_over: bool) -> bool:
         """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
         self.errors.clear()
-        pace = Pace(sum(1 for _ in self.todo()), len(self.devices), 60 * self.run.block_minutes)
-        calls = self._calls(pace, take_over)
         elsewhere = self.run.runner == "deployment"
+        seconds = 60 * self.run.block_minutes * (CHUNK if elsewhere else 1)
+        pace = Pace(sum(1 for _ in self.todo()), len(self.devices), seconds)
+        calls = self._calls(pace, take_over)
         with open_deployments(self.run, self.dataset) if elsewhere else open_pool(self.run, self.devices) as pool:
             intact = self._drive(pool, islice(calls, TASKS_PER_RUN), pace)
             while intact and not self.stop.requested and (first := next(calls, None)):
