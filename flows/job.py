@@ -65,10 +65,11 @@ class Job:
             if self.stop.requested or next(self.todo(), None) is None:
                 break
             if self._through_pool(take_over):
-                if take_over or not self.board.held:
-                    break
-                # What others held comes last, and is then made all the same: they may be gone.
-                take_over, self.board.held = True, set()
+                if self.board.held and not take_over:
+                    # What others held comes last, and is then made all the same: they may be gone.
+                    take_over, self.board.held = True, set()
+                elif self.run.runner != "deployment":
+                    break  # what failed here would fail again, but a flow run may just have lost its machine
 
     def _through_pool(self, take_over: bool) -> bool:
         """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
