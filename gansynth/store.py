@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,6 +21,7 @@ __all__ = ["CLAIMS", "SCRATCH", "Store", "is_url", "without_secrets"]
 
 # What tells one version of a file from another in the listings of the drivers: S3, Azure, GCS, local, web.
 _VERSION = ("ETag", "etag", "content_md5", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "created")
+_PUTS = 3
 
 
 class Store:
@@ -200,9 +201,8 @@ class Store:
         """Put a finished local file in place as a whole: readers see all of it or nothing. Takes the file away."""
         with self._writing(path):
             size = source.stat().st_size
-            certain = self._files.put_file(source, self._path(path))
+            self._put(path, size, lambda: self._files.put_file(source, self._path(path)))
             source.unlink(missing_ok=True)
-        self._require_stored(path, size, certain)
 
     def publish(self, path: str, data: bytes) -> None:
         """Put bytes in place as a whole: readers see all of them or nothing."""
@@ -212,12 +212,16 @@ class Store:
                     temporary.write_bytes(data)
                     self.publish_file(temporary, path)
                 return
-            certain = self._files.put(data, self._path(path))
-        self._require_stored(path, len(data), certain)
+            objects = self._files
+            self._put(path, len(data), lambda: objects.put(data, self._path(path)))
 
-    def _require_stored(self, path: str, size: int, certain: bool) -> None:
-        if not certain and (stored := self.size(path)) != size:
-            raise StoreError(f"{path}: {size} bytes were written, but {stored} are stored; try again")
+    def _put(self, path: str, size: int, put: Callable[[], bool]) -> None:
+        """Put a file until it is certain to be stored whole."""
+        for _ in range(_PUTS):
+            if put() or (stored := self.size(path)) == size:
+                return
+            # Most likely another writer of this shard has put its own receipt, with other timings, in place just now.
+        raise StoreError(f"{path}: {size} bytes were written, but {stored} are stored; try again")
 
     def create(self, path: str, data: bytes) -> bool:
         """Make a file only if there is none of that name; whether it was made. Exactly one of many callers succeeds.

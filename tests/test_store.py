@@ -15,6 +15,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from gansynth import local_files
 from gansynth.errors import OutputError, StoreError, StoreMissing
 from gansynth.store import CLAIMS, SCRATCH, Store
 
@@ -245,9 +246,18 @@ def test_many_writers_do_not_get_in_each_others_way(tmp_path: Path, shared: bool
     assert len(one.list("train")) == 8 * 150
 
 
-def test_other_bytes_than_were_written_are_a_storage_error(url: str) -> None:
+def test_other_bytes_than_were_written_are_a_storage_error() -> None:
     with pytest.raises(StoreError, match="a: 4 bytes were written, but 3 are stored"):
-        Forgetful(url).publish("a", b"1234")
+        Forgetful(f"memory://gansynth-{uuid.uuid4().hex}").publish("a", b"1234")
+
+
+def test_another_writer_may_put_its_own_file_in_place_at_the_same_moment(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = iter([b"its receipt, which is longer"])
+    monkeypatch.setattr(local_files, "_sync_folder", lambda folder: (folder / "a").write_bytes(next(others)))
+    monkeypatch.setattr(Store, "size", lambda store, path: len(next(others, b"mine")))
+    Store(url).publish("a", b"mine")
 
 
 def test_what_cannot_be_published_leaves_what_was_there(tmp_path: Path) -> None:

@@ -105,18 +105,6 @@ def test_a_generator_is_trained_and_used(prefect_server: None, data: Path, tmp_p
     assert again["training"]["distance"] == found["training"]["distance"] and again["synthesis"]["shards"] == 0
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*prefect.yaml")), ids=lambda path: path.name)
-def test_the_deployments_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prefect.flows import load_flow_from_entrypoint
-
-    monkeypatch.chdir(ROOT)
-    deployments = YAML(typ="safe").load(path)["deployments"]
-    assert deployments
-    for deployment in deployments:
-        flow = load_flow_from_entrypoint(deployment["entrypoint"])
-        flow.validate_parameters(deployment["parameters"])
-
-
 def test_the_deployment_that_trains_and_synthesizes_has_recipes_that_fit(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -296,7 +296,9 @@ def test_finalize_does_not_disturb_a_run_at_work(
     opened = gansynth.Dataset.open(str(copy))
     shard = opened.plan.find("train", 2)
     codes = []
-    made = Session(opened, "cpu").render([shard], on_rows=lambda count: codes.append(command("finalize", copy)))
+    made = Session(opened, "cpu").render(
+        [shard], on_rows=lambda count: codes.append(command("finalize", copy)), take_over=complete
+    )
     assert [type(outcome) for outcome in made] == [Receipt]
     assert set(codes) == {0 if complete else 1}
     assert command("finalize", copy) == 0
