@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 TASKS_PER_RUN = 1000  # Prefect becomes unstable beyond about twice as many in a flow run
-_LEAST_SECONDS = 10.0  # of a task at the end, when the rest is shared out; a task costs Prefect a quarter of a second
+_LEAST = (
+    1 / 30
+)  # of its length, for a task at the end, when the rest is shared out: one of 10 s costs Prefect a quarter
 _SHARES = 4  # tasks that what is left is divided into, for each worker, so that no one is idle for long at the end
 
 
@@ -37,7 +39,7 @@ class Pace:
         size = 1
         if each := self.seconds_per_shard:
             fair = self._left / (_SHARES * self._workers)
-            floor = min(_LEAST_SECONDS / each, self._left / self._workers)
+            floor = min(_LEAST * self._wanted / each, self._left / self._workers)
             size = max(1, math.ceil(min(self._wanted / each, max(fair, floor))))
         size = min(size, max(1, self._left))
         self._left -= size
