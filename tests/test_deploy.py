@@ -192,11 +192,14 @@ def test_the_slurm_job_shares_out_every_shard_once(tmp_path: Path) -> None:
     stand_in.write_text(f'#!/bin/sh\n[ "$1" = plan ] && echo \'{{"shards": 11}}\' || echo "$4" >> {tmp_path}/asked\n')
     stand_in.chmod(0o755)
     for number in range(4):
-        variables = {"SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_ID": str(number + 1), "SLURM_ARRAY_TASK_MIN": "1"}
+        variables = {"SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_ID": str(number + 1)}
+        variables |= {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "4"}
         environment = {"PATH": f"{stand_in.parent}:/usr/bin:/bin:{Path(sys.executable).parent}", **variables}
         subprocess.run(["bash", str(DEPLOY / "slurm/generate.sbatch"), "recipe.yaml"], env=environment, check=True)
     shares = [line.split("-") for line in (tmp_path / "asked").read_text().split()]
     assert [n for first, last in shares for n in range(int(first), int(last) + 1)] == list(range(11))
+    gaps = environment | {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MAX": "7", "SLURM_ARRAY_TASK_ID": "7"}
+    assert subprocess.run(["bash", str(DEPLOY / "slurm/generate.sbatch"), "recipe.yaml"], env=gaps).returncode == 2
 
 
 def test_the_guide_names_what_there_is() -> None:
