@@ -61,7 +61,11 @@ class Claims:
         """Prolong the claims that are halfway to their expiry. Raises StoreError if another writer took one over."""
         now = time.time()
         for name, (generation, since) in list(self._held.items()):
-            if now - since > LIFETIME_SECONDS / 2 and not self._create(name, generation + 1):
+            if now - since <= LIFETIME_SECONDS / 2:
+                continue
+            # A successor that has finished has cleared all generations, so its own would be created without a word.
+            own = self._store.exists(f"{FOLDER}/{name}.{generation}")
+            if not own or not self._create(name, generation + 1):
                 del self._held[name]
                 raise StoreError(f"{name}: another writer took this shard over after a long silence; it is left to it")
 
