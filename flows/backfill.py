@@ -8,8 +8,9 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.credentials import use_credentials
+from flows.drive import stopping
 from flows.parameters import Run
-from flows.synthesize import complete, make
+from flows.synthesize import begin_for, complete, make
 from gansynth import check
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError
@@ -43,17 +44,28 @@ def backfill(
     use_credentials(run.credentials_block)
     dataset = Dataset.open(output)
     chosen = _chosen(dataset, parts)
-    damaged = _discard_damaged(dataset, chosen) if verify else 0
     recipe = Recipe.parse({**dataset.record.recipe.record(), "output": output})
+    problems = _damaged(dataset, chosen) if verify else []
+    if problems:  # receipts go only if this machine can make what they stand for
+        with stopping() as stop:
+            begin_for(recipe, run, stop)
+    for problem in problems:
+        check.discard(dataset, problem)
     done = dataset.done()
     lacking = [
         shard.ordinal for shard in dataset.plan if shard.part in chosen and shard.number not in done[shard.split]
     ]
-    made: dict[str, Any] = {"output": dataset.store.place, "shards": 0, "images": 0, "seconds": 0.0}
+    made: dict[str, Any] = {
+        "output": dataset.store.place,
+        "shards": 0,
+        "images": 0,
+        "seconds": 0.0,
+        "worker_seconds": 0.0,
+    }
     if lacking:
         made = make(recipe, run, parse_seeds(",".join(map(str, lacking)), "shards"))
     complete(dataset)
-    return {**made, "complete": dataset.is_complete, "damaged": damaged}
+    return {**made, "complete": dataset.is_complete, "damaged": len(problems)}
 
 
 def _chosen(dataset: Dataset, parts: str | None) -> frozenset[int]:
@@ -66,13 +78,13 @@ def _chosen(dataset: Dataset, parts: str | None) -> frozenset[int]:
     return wanted
 
 
-def _discard_damaged(dataset: Dataset, parts: frozenset[int]) -> int:
-    """Take damaged shards out, so that they count as missing; how many there were."""
-    damaged, existing = 0, dataset.done()
+def _damaged(dataset: Dataset, parts: frozenset[int]) -> list[check.Problem]:
+    """What is wrong with the shards that exist, a problem for each that has any."""
+    found: dict[int, check.Problem] = {}
+    existing = dataset.done()
     with progress(sum(map(len, existing.values())), "shards") as advance:
         for problem in check.verify(dataset, lambda: advance(1), parts):
             get_run_logger().warning("%s: %s", problem.path, problem.what)
             if problem.shard and problem.shard.number in existing[problem.shard.split]:
-                check.discard(dataset, problem)
-                damaged += 1
-    return damaged
+                found[problem.shard.ordinal] = problem
+    return list(found.values())

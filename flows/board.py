@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,11 +171,12 @@ class Board:
 def images_done(plan: Plan, done: dict[str, set[int]]) -> int:
     """Number of planned rows in the shards that exist."""
     full = plan.recipe.samples_per_shard
+    ordered = {split: sorted(numbers) for split, numbers in done.items()}
     total = 0
     for section in plan.sections:
         last = section.first_number + section.shards - 1
-        numbers = done.get(section.split, set())
-        count = sum(section.first_number <= number <= last for number in numbers)
+        numbers = ordered.get(section.split, [])
+        count = bisect_right(numbers, last) - bisect_left(numbers, section.first_number)
         short = section.shards * full - section.samples
-        total += count * full - (short if last in numbers else 0)
+        total += count * full - (short if last in done.get(section.split, ()) else 0)
     return total

@@ -12,7 +12,7 @@ from gansynth.errors import InputError
 def use_credentials(block: str | None) -> None:
     """Set environment variables, such as AWS_ACCESS_KEY_ID, from a Secret block that holds a mapping of them.
 
-    Worker processes inherit them; nothing writes them down, and messages hide their values.
+    Nothing writes them down, and messages hide their values.
 
     Args:
         block: its name; nothing happens without one.

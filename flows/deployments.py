@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
@@ -22,17 +23,21 @@ from prefect.states import Cancelling, Crashed
 
 from flows.parameters import Run
 from flows.tasks import row_of
-from gansynth.dataset import Dataset
+from gansynth.dataset import Dataset, Numbers
 from gansynth.errors import InputError, RenderError
 from gansynth.plan import ShardPlan
+from gansynth.progress import duration
 from gansynth.recipe import Recipe
 from gansynth.seeds import parse_seeds
+from gansynth.stopping import Stop
 
 CHUNK = 6  # times as long as a task: a machine may take minutes to start
 WORKERS = 4  # flow runs at once, if nobody says how many
 _POLL_SECONDS = 2.0
-_LOOK_SECONDS = 60.0  # between two looks at what a flow run has made
+_LOOK_SECONDS = 60.0  # between two looks at what flow runs have made: each lists the whole dataset
 _SILENCE_SECONDS = 1800.0  # without a new shard; the machine of such a run is taken for dead
+_SLOW = 5  # times as long as a shard takes, where that is more
+_AT_ONCE = 100  # flow runs read by one request
 
 
 class Chunk:
@@ -42,14 +47,14 @@ class Chunk:
         run: the flow run.
         dataset: in the making.
         shards: asked of it.
+        done: numbers of the shards that exist, by split.
     """
 
-    def __init__(self, run: FlowRun, dataset: Dataset, shards: list[ShardPlan]) -> None:
+    def __init__(self, run: FlowRun, dataset: Dataset, shards: list[ShardPlan], done: Numbers) -> None:
         self.id: UUID = run.id
         self._dataset, self._shards = dataset, shards
-        self._before = _existing(dataset, shards)
-        self._heard = self._looked = time.monotonic()
-        self._count = len(self._before)
+        self._before = self._count = self._among(done)
+        self._heard: float | None = None
         self._state: State[Any] | None = None
         self._callbacks: list[Callable[[Any], None]] = []
         self._lock = threading.Lock()
@@ -69,19 +74,17 @@ class Chunk:
         for call in self._callbacks:
             call(self)
 
-    def is_silent(self) -> bool:
-        """Whether no shard has come for so long that its machine must be dead. Pending runs wait for a machine."""
-        if time.monotonic() < self._looked + _LOOK_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        count = len(_existing(self._dataset, self._shards))
-        if count != self._count:
-            self._count, self._heard = count, time.monotonic()
-        return time.monotonic() > self._heard + _SILENCE_SECONDS
+    def is_silent(self, done: Numbers, patience: float) -> bool:
+        """Whether no shard has come for so many seconds that its machine must be dead. To be asked of running ones only: others
+        wait for a machine."""
+        found = self._among(done)
+        if self._heard is None or found != self._count:
+            self._count, self._heard = found, time.monotonic()
+        return time.monotonic() > self._heard + patience
 
     def result(self, raise_on_failure: bool = True) -> dict[str, Any]:
         """What a task for the same shards would have returned, of what has come since. Raises RenderError if none has."""
-        found = _existing(self._dataset, self._shards)
+        found = self._among(self._dataset.done())
         rows = [
             row_of(receipt)
             for split in {shard.split for shard in self._shards}
@@ -93,10 +96,8 @@ class Chunk:
         # Without the time that a machine took to start: the next chunk is measured by this.
         return {"made": rows, "failed": [], "held": [], "seconds": sum(row["seconds"] for row in rows)}
 
-
-def _existing(dataset: Dataset, shards: Iterable[ShardPlan]) -> set[tuple[str, int]]:
-    done = dataset.done()
-    return {(shard.split, shard.number) for shard in shards if shard.number in done[shard.split]}
+    def _among(self, done: Numbers) -> set[tuple[str, int]]:
+        return {(shard.split, shard.number) for shard in self._shards if shard.number in done[shard.split]}
 
 
 class Deployments:
@@ -106,18 +107,24 @@ class Deployments:
         run: of this flow run.
         dataset: in the making.
         client: of the Prefect server.
+        seconds: that a shard took, as far as is known.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, client: SyncPrefectClient) -> None:
+    window = 1  # each waits for a machine of its own
+
+    def __init__(self, run: Run, dataset: Dataset, client: SyncPrefectClient, seconds: float) -> None:
         self._run, self._dataset, self._client = run, dataset, client
+        self._patience = max(_SILENCE_SECONDS, _SLOW * seconds)
         self._running: dict[UUID, Chunk] = {}
+        self._looked = 0.0
 
     def submit(self, task: Any, parameters: dict[str, Any]) -> Any:
         """Hand the shards of a task to a flow run."""
         recipe = {**self._dataset.record.recipe.record(), "output": self._dataset.store.url}
         shards = [self._dataset.plan.shard(ordinal) for ordinal in parameters["ordinals"]]
         text = str(parse_seeds(",".join(map(str, parameters["ordinals"])), "shards"))
-        chunk = Chunk(_start(self._run, recipe, text), self._dataset, shards)
+        done = self._dataset.done()  # before the flow run is there: whatever fails here leaves none behind
+        chunk = Chunk(_start(self._run, recipe, text), self._dataset, shards, done)
         self._running[chunk.id] = chunk
         return chunk
 
@@ -128,57 +135,84 @@ class Deployments:
                 with suppress(Exception):  # ended meanwhile
                     self._client.set_flow_run_state(chunk.id, Cancelling())
 
+    def end_all(self) -> None:
+        """Cancel all flow runs that have not ended."""
+        self.end(list(self._running.values()), force=False)
+
     def is_broken(self, error: Exception) -> bool:
         return False
 
     def poll(self) -> None:
         """Look which flow runs have ended."""
-        for run in _read(self._client, list(self._running)):
-            chunk = self._running[run.id]
-            state = run.state
-            if state and not state.is_final() and state.is_running() and chunk.is_silent():
-                state = Crashed(message="no shard has come for half an hour, so its machine is taken for dead")
-                self._client.set_flow_run_state(run.id, state, force=True)
+        waiting = list(self._running)
+        states = {run.id: run.state for run in _read(self._client, waiting)}
+        done = self._dataset.done() if time.monotonic() > self._looked + _LOOK_SECONDS else None
+        self._looked = self._looked if done is None else time.monotonic()
+        for number in waiting:
+            state = states.get(number, Crashed(message="its flow run was deleted"))
+            chunk = self._running[number]
+            if done and state and state.is_running() and chunk.is_silent(done, self._patience):
+                about = f"no shard has come for {duration(self._patience)}, so its machine is taken for dead"
+                state = Crashed(message=about)
+                self._client.set_flow_run_state(number, state, force=True)
             if state and state.is_final():
-                del self._running[run.id]
+                del self._running[number]
                 chunk.finish(state)
 
 
 @contextmanager
-def open_deployments(run: Run, dataset: Dataset) -> Iterator[Deployments]:
-    """A pool that hands its tasks to flow runs of the deployment that a run names."""
+def open_deployments(run: Run, dataset: Dataset, seconds: float) -> Iterator[Deployments]:
+    """A pool that hands its tasks to flow runs of the deployment that a run names.
+
+    Args:
+        run: of this flow run.
+        dataset: in the making.
+        seconds: that a shard took, as far as is known; a machine is not taken for dead before several times that.
+    """
     over = threading.Event()
     with get_client(sync_client=True) as client:
-        pool = Deployments(run, dataset, client)
+        pool = Deployments(run, dataset, client, seconds)
 
         def poll() -> None:
             while not over.wait(_POLL_SECONDS):
-                with suppress(Exception):  # a server that is away comes back
+                with suppress(Exception):  # a server or a storage that is away comes back
                     pool.poll()
 
         thread = threading.Thread(target=poll, name="poll-flow-runs", daemon=True)
         thread.start()
         try:
             yield pool
+        except BaseException:
+            pool.end_all()
+            raise
         finally:
             over.set()
             thread.join()
 
 
-def begin_elsewhere(wanted: Recipe, run: Run) -> None:
+def begin_elsewhere(wanted: Recipe, run: Run, stop: Stop) -> None:
     """Let a flow run begin the dataset, since recipe.yaml records the environment of those who render, and make a shard.
 
     Raises:
         RenderError: it could not; says why.
+        Interrupted: stopped on request; the flow run is cancelled.
     """
+    state: State[Any] | None = None
     with get_client(sync_client=True) as client:
-        flow_run = _start(run, wanted.content(), "0")
-        while not (flow_run.state and flow_run.state.is_final()):
+        number = _start(run, wanted.content(), "0").id
+        running: float | None = None
+        while not (state and state.is_final()):
+            if stop.requested or (running and time.monotonic() > running + _SILENCE_SECONDS):
+                client.set_flow_run_state(number, Cancelling())
+                stop.raise_if_requested()
+                raise RenderError(f"deployment {run.deployment}: no shard came for {duration(_SILENCE_SECONDS)}")
             time.sleep(_POLL_SECONDS)
-            with suppress(Exception):
-                flow_run = _read(client, [flow_run.id])[0]
-    if not flow_run.state.is_completed():
-        raise RenderError(f"deployment {run.deployment}: {flow_run.state.message}; see Prefect's log of the flow run")
+            with suppress(httpx.HTTPError):  # a server that is away comes back
+                found = _read(client, [number])
+                state = found[0].state if found else Crashed(message="its flow run was deleted")
+                running = running or (time.monotonic() if state and state.is_running() else None)
+    if not state.is_completed():
+        raise RenderError(f"deployment {run.deployment}: {state.message}; see Prefect's log of the flow run")
 
 
 def _start(run: Run, recipe: dict[str, Any], shards: str) -> FlowRun:
@@ -201,4 +235,8 @@ def _start(run: Run, recipe: dict[str, Any], shards: str) -> FlowRun:
 
 
 def _read(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids))) if ids else []
+    found: list[FlowRun] = []
+    for first in range(0, len(ids), _AT_ONCE):
+        some = FlowRunFilterId(any_=ids[first : first + _AT_ONCE])
+        found += client.read_flow_runs(flow_run_filter=FlowRunFilter(id=some), limit=_AT_ONCE)
+    return found

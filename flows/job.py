@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 
 from prefect import flow
+from prefect.task_engine import TaskRunTimeoutError
 
 from flows.board import Board
 from flows.deployments import CHUNK, open_deployments
@@ -16,14 +20,27 @@ from flows.parameters import Run
 from flows.runners import Pool, open_pool
 from flows.tasks import render_block
 from gansynth.api import describe_error
-from gansynth.dataset import Dataset, missing
+from gansynth.dataset import Dataset, missing, read_receipt
 from gansynth.environment import cores
+from gansynth.errors import StoreError
 from gansynth.plan import Plan, ShardPlan
 from gansynth.seeds import Seeds
 from gansynth.stopping import Stop
 
 _POOLS = 3  # how often to start a pool again that has broken
-_WINDOW = 2  # tasks in the queue for each worker
+_FAILED_TASKS = 3  # for each worker, one after another: what ails them will ail the rest
+
+
+_further: ContextVar[Callable[[], bool]] = ContextVar("further")
+
+
+def _drive_further() -> bool:
+    return _further.get()()
+
+
+# Tasks in a flow run of their own, since Prefect bears only so many in one. It sends the flow along with each task: hence no
+# closure, no parameters, and a function that pickle finds under its name.
+_chunk = flow(_drive_further, name="chunk", persist_result=False)
 
 
 @dataclass
@@ -39,6 +56,7 @@ class Job:
         stop: requests to stop.
         board: collects what is made.
         errors: of tasks that failed as a whole.
+        in_vain: tasks in a row that have made nothing.
     """
 
     dataset: Dataset
@@ -49,6 +67,12 @@ class Job:
     stop: Stop
     board: Board
     errors: list[str] = field(default_factory=list)
+    in_vain: int = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many tasks in a row have made nothing that no other should be tried."""
+        return self.in_vain >= _FAILED_TASKS * len(self.devices)
 
     def todo(self) -> Iterator[ShardPlan]:
         """The shards that do not exist yet, in order."""
@@ -62,7 +86,7 @@ class Job:
         """Make the missing shards. What fails is on the board, or among the errors."""
         take_over = False
         for _ in range(_POOLS):
-            if self.stop.requested or next(self.todo(), None) is None:
+            if self.stop.requested or self.hopeless or next(self.todo(), None) is None:
                 break
             if self._through_pool(take_over):
                 if self.board.held and not take_over:
@@ -74,24 +98,30 @@ class Job:
     def _through_pool(self, take_over: bool) -> bool:
         """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
         self.errors.clear()
+        self.board.failed.clear()
         elsewhere = self.run.runner == "deployment"
-        seconds = 60 * self.run.block_minutes * (CHUNK if elsewhere else 1)
+        seconds = 60 * self.run.task_minutes * (CHUNK if elsewhere else 1)
         pace = Pace(sum(1 for _ in self.todo()), len(self.devices), seconds)
+        self._recall(pace)
         calls = self._calls(pace, take_over)
-        with open_deployments(self.run, self.dataset) if elsewhere else open_pool(self.run, self.devices) as pool:
+        known = pace.seconds_per_shard or 0.0
+        with (
+            open_deployments(self.run, self.dataset, known) if elsewhere else open_pool(self.run, self.devices) as pool
+        ):
             intact = self._drive(pool, islice(calls, TASKS_PER_RUN), pace)
             while intact and not self.stop.requested and (first := next(calls, None)):
-                intact = self._chunk(pool, chain([first], islice(calls, TASKS_PER_RUN - 1)), pace)
+                more = chain([first], islice(calls, TASKS_PER_RUN - 1))
+                _further.set(partial(self._drive, pool, more, pace))
+                intact = bool(_chunk())
         return intact
 
-    def _chunk(self, pool: Pool, calls: Iterator[Call], pace: Pace) -> bool:
-        """Drive tasks in a flow run of their own, since Prefect bears only so many in one."""
-
-        @flow(name="chunk", persist_result=False)
-        def chunk() -> bool:
-            return self._drive(pool, calls, pace)
-
-        return bool(chunk())
+    def _recall(self, pace: Pace) -> None:
+        """Begin with what a shard took that exists already, if there is one: a chunk of a single shard costs a machine's start."""
+        for split, numbers in self.dataset.done().items():
+            if numbers:
+                with suppress(StoreError):  # verifying is not this flow's business
+                    pace.took(1, read_receipt(self.dataset.store, split, min(numbers)).seconds["wall"])
+                return
 
     def _calls(self, pace: Pace, take_over: bool) -> Iterator[Call]:
         """A task for each block of missing shards."""
@@ -105,20 +135,28 @@ class Job:
             "allow_mixed": self.run.allow_mixed,
             "allow_code": self.run.allow_code,
             "take_over": take_over,
+            "credentials_block": self.run.credentials_block,
         }
-        while block := list(islice(todo, pace.next_size())):
+        while not self.hopeless and (block := list(islice(todo, pace.next_size()))):
             yield task, {**shared, "ordinals": block}
 
     def _drive(self, pool: Pool, calls: Iterator[Call], pace: Pace) -> bool:
         intact = True
-        for future in drive(pool, calls, _WINDOW * len(self.devices), self.stop, self.board.refresh):
+        for future in drive(pool, calls, pool.window * len(self.devices), self.stop, self.board.refresh):
             result = result_of(future)
             if isinstance(result, Exception) and pool.is_broken(result):
                 intact = False
             elif isinstance(result, Exception):
-                self.errors.append(describe_error(result))
+                self.in_vain += 1
+                self.errors.append(self._describe(result))
             elif result is not None:
                 self.board.collect(result)
+                self.in_vain = 0 if result["made"] else self.in_vain + bool(result["failed"])
                 if result["made"]:
                     pace.took(len(result["made"]), result["seconds"])
         return intact
+
+    def _describe(self, error: Exception) -> str:
+        if isinstance(error, TaskRunTimeoutError):
+            return f"a task was interrupted after timeout_minutes: {self.run.timeout_minutes:g}"
+        return describe_error(error)

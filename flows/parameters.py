@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,5 +67,11 @@ class Run(Workers):
     timeout_minutes: float | None = Field(
         None,
         gt=0,
-        description="A task that takes longer is interrupted, and the next run makes its shards. Left out: it may take for ever.",
+        description="A task that takes longer is interrupted, and the next run makes its shards; tasks are sized for a third of "
+        "it at most. Left out: it may take for ever.",
     )
+
+    @property
+    def task_minutes(self) -> float:
+        """What a task is sized for: well below its timeout, if it has one."""
+        return min(self.block_minutes, (self.timeout_minutes or math.inf) / 3)

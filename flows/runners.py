@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -43,6 +42,11 @@ class Pool(Protocol):
         """Whether a task's error means that the pool will take no more."""
         ...
 
+    @property
+    def window(self) -> int:
+        """Tasks for each worker that are submitted at a time."""
+        ...
+
 
 def worker_devices(device: str, workers: int | None) -> tuple[str, ...]:
     """One torch device for each worker.
@@ -66,6 +70,24 @@ def worker_devices(device: str, workers: int | None) -> tuple[str, ...]:
             f"worker needs its own; use --workers {len(devices)}, or --device auto for all GPUs"
         )
     return tuple(devices[: workers or len(devices)])
+
+
+def devices_of(run: Workers) -> tuple[str, ...]:
+    """One torch device for each worker of a flow run: those of an existing Ray cluster, else those of this machine.
+
+    Raises:
+        InputError: as `worker_devices`; or the cluster has GPUs and this machine has none, which begins the dataset.
+    """
+    if run.runner != "ray" or run.ray_address is None:
+        return worker_devices(run.device, run.workers)
+    ray = _imported_ray()
+    with ray.init(address=run.ray_address, log_to_driver=False, logging_level="ERROR"):
+        resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    if run.device == "cpu" or not gpus:
+        return ("cpu",) * (run.workers or int(resources["CPU"]))
+    choose_device("cuda")
+    return ("cuda:0",) * (run.workers or gpus)
 
 
 @contextmanager
@@ -95,8 +117,11 @@ def _server_for_children() -> Iterator[None]:
 
 
 class _Processes:
+    window = 2  # the next one is there when a worker has finished
+
     def __init__(self, runner: TaskRunner[Any]) -> None:
         self._runner = runner
+        self.broken = False
 
     def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
         return self._runner.submit(task, parameters)
@@ -109,21 +134,26 @@ class _Processes:
                 child.terminate()  # SIGTERM: a request, see worker.py
 
     def is_broken(self, error: Exception) -> bool:
-        return isinstance(error, BrokenProcessPool)  # a worker that is killed takes its pool along
+        self.broken |= isinstance(error, BrokenProcessPool)  # a worker that is killed takes its pool along
+        return isinstance(error, BrokenProcessPool)
 
 
 @contextmanager
 def _processes(devices: tuple[str, ...]) -> Iterator[_Processes]:
-    with (
-        tempfile.TemporaryDirectory(prefix="gansynth-devices-") as locks,
-        ProcessPoolTaskRunner(
-            max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices, locks)
-        ) as runner,
-    ):
-        yield _Processes(runner)
+    with ProcessPoolTaskRunner(
+        max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices)
+    ) as runner:
+        pool = _Processes(runner)
+        try:
+            yield pool
+        finally:
+            if pool.broken:  # the runner would wait for ever for workers to which SIGTERM is but a request
+                pool.end((), force=True)
 
 
 class _Ray:
+    window = 1  # Ray runs whatever fits into the cluster
+
     def __init__(self, runner: TaskRunner[Any], gpu: bool) -> None:
         self._runner = runner
         # max_calls=0: a worker process is kept from task to task, and with it the generator. Ray itself repeats the tasks
@@ -147,14 +177,22 @@ class _Ray:
         return False
 
 
-@contextmanager
-def _ray(run: Workers, devices: tuple[str, ...]) -> Iterator[_Ray]:
+def _imported_ray() -> Any:
     try:
-        from prefect_ray import RayTaskRunner
+        import prefect_ray  # noqa: F401
+        import ray
     except ImportError as error:
         raise InputError(
             "--runner ray: needs prefect-ray, which is not installed; run pip install -e '.[ray]'"
         ) from error
+    return ray
+
+
+@contextmanager
+def _ray(run: Workers, devices: tuple[str, ...]) -> Iterator[_Ray]:
+    _imported_ray()
+    from prefect_ray import RayTaskRunner
+
     gpu = devices[0].startswith("cuda")
     # Ray gives each worker its own GPU, which is then the only one that it sees.
     variables = {"GANSYNTH_WORKER_DEVICE": "cuda:0" if gpu else "cpu"}

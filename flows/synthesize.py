@@ -23,7 +23,7 @@ from flows.embedded import detach_server
 from flows.guard import guarded
 from flows.job import Job
 from flows.parameters import Run
-from flows.runners import worker_devices
+from flows.runners import devices_of
 from flows.settings import require_server
 from gansynth.claims import HELD
 from gansynth.cli import execute
@@ -36,6 +36,7 @@ from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
 from gansynth.seeds import Seeds, parse_seeds
 from gansynth.session import begin, finish, resolve_for
+from gansynth.stopping import Stop
 
 
 @flow(name="synthesize", persist_result=False)
@@ -57,7 +58,7 @@ def synthesize(
         run: where and how.
 
     Returns:
-        output, shards and images made in this run, seconds, and whether the dataset is complete.
+        output, shards and images made in this run, seconds, those of all workers at work, and whether the dataset is complete.
 
     Raises:
         InputError: the request cannot be done; nothing was written.
@@ -71,13 +72,18 @@ def synthesize(
 def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any]:
     """What the flow `synthesize` does, for flows that do more."""
     use_credentials(run.credentials_block)
-    dataset, plan, devices = _begin(wanted, run)
+    with stopping() as stop:
+        return _make(wanted, run, chosen, stop)
+
+
+def _make(wanted: Recipe, run: Run, chosen: Seeds | None, stop: Stop) -> dict[str, Any]:
+    dataset, plan, devices = begin_for(wanted, run, stop)
     if chosen and max(chosen) >= len(plan):
         raise InputError(
             f"shards: saw {max(chosen)}, but the plan has shards 0 to {len(plan) - 1}; see `gansynth plan`"
         )
     started = time.monotonic()
-    with stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
+    with progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
         job = Job(dataset, plan, chosen, run, devices, stop, Board(dataset, plan, advance))
         job.make()
         seconds = time.monotonic() - started
@@ -88,10 +94,13 @@ def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any
     return _conclude(job, seconds)
 
 
-def _begin(wanted: Recipe, run: Run) -> tuple[Dataset, Plan, tuple[str, ...]]:
-    """The dataset, begun; the shards asked for; and a device for each worker."""
+def begin_for(wanted: Recipe, run: Run, stop: Stop) -> tuple[Dataset, Plan, tuple[str, ...]]:
+    """The dataset, begun; the shards asked for; and a device for each worker.
+
+    Raises InputError if the request cannot be done; nothing was written.
+    """
     if run.runner != "deployment":
-        devices = worker_devices(run.device, run.workers)
+        devices = devices_of(run)
         begun = begin(wanted, devices[0], allow_mixed=run.allow_mixed, allow_code=run.allow_code, keep_generator=False)
         return begun.dataset, begun.plan, devices
     # The machines that render begin it, since recipe.yaml records their environment.
@@ -99,7 +108,7 @@ def _begin(wanted: Recipe, run: Run) -> tuple[Dataset, Plan, tuple[str, ...]]:
         raise InputError("output: the recipe names none; add `output: s3://...` that all machines can reach")
     resolved, found = resolve_for(wanted, "cpu", allow_code=run.allow_code)
     if found is None or len(found.recipe.parts) < len(resolved.parts):
-        begin_elsewhere(wanted, run)
+        begin_elsewhere(wanted, run, stop)
     dataset = Dataset.open(wanted.output)
     return dataset, Plan(dataset.record.recipe.with_parts(resolved.parts)), ("elsewhere",) * (run.workers or WORKERS)
 
@@ -135,6 +144,7 @@ def _conclude(job: Job, seconds: float) -> dict[str, Any]:
         "shards": board.made.shards,
         "images": board.made.images,
         "seconds": round(seconds, 2),
+        "worker_seconds": round(board.made.seconds, 2),
         "complete": dataset.is_complete,
     }
 
@@ -184,8 +194,9 @@ def main(
             require_server()
             resolve_for(wanted, "cpu", allow_code=options.allow_code)
         else:
-            device = worker_devices(options.device, workers)[0]
-            begin(wanted, device, allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False)
+            begin(
+                wanted, devices_of(run)[0], allow_mixed=allow_mixed, allow_code=options.allow_code, keep_generator=False
+            )
     detach_server()
     with guarded():
         state = synthesize(wanted.content(), run=run, return_state=True)

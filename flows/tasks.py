@@ -8,11 +8,13 @@ from typing import Any, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import Task
 
 from flows import worker
+from flows.credentials import use_credentials
 from gansynth.api import FAILURES_IN_A_ROW, describe_error
 from gansynth.errors import StoreError
 from gansynth.receipt import Receipt
@@ -43,7 +45,13 @@ def _name() -> str:
     persist_result=False,
 )
 def render_block(
-    url: str, ordinals: list[int], encode_threads: int, allow_mixed: bool, allow_code: bool, take_over: bool = False
+    url: str,
+    ordinals: list[int],
+    encode_threads: int,
+    allow_mixed: bool,
+    allow_code: bool,
+    take_over: bool = False,
+    credentials_block: str | None = None,
 ) -> dict[str, Any]:
     """Make the shards of a block that do not exist yet; end early if several in a row fail, as they will with any other.
 
@@ -52,6 +60,7 @@ def render_block(
         ordinals: the shards, by their place in the dataset's plan.
         encode_threads, allow_mixed, allow_code: see `Session`.
         take_over: see `Session.render`.
+        credentials_block: see `Workers`; workers of a Ray cluster do not inherit the flow's environment.
 
     Returns:
         `made` (a small dict a shard), `failed` (stem and error of each), `held` (stems of shards left to others), and the
@@ -60,8 +69,9 @@ def render_block(
     Raises:
         StoreError: storage failed for some shards, and there is another try; it makes only these.
     """
+    use_credentials(credentials_block)
     session = worker.session(url, encode_threads, allow_mixed, allow_code)
-    started = time.monotonic()
+    log, started = get_run_logger(), time.monotonic()
     plan, wanted = session.dataset.plan, set(ordinals)
     done = session.dataset.done()
     todo = (shard for shard in map(plan.shard, sorted(wanted)) if shard.number not in done[shard.split])
@@ -73,12 +83,14 @@ def render_block(
         for outcome in outcomes:
             if isinstance(outcome, Failure):
                 failed.append({"shard": outcome.shard.stem, "error": describe_error(outcome.error)})
+                log.error("%s: %s (%s)", outcome.shard.stem, failed[-1]["error"], session.worker)
                 storage = outcome.error if isinstance(outcome.error, (StoreError, OSError)) else storage
                 in_a_row += 1
                 if in_a_row == FAILURES_IN_A_ROW:
                     break
             else:
                 made.append(row_of(outcome))
+                log.info("%(shard)s: %(images)d images, %(images/s).1f a second (%(worker)s)", made[-1])
                 in_a_row = 0
     if storage is not None and task_run.run_count <= _RETRIES:
         raise StoreError(f"{failed[-1]['shard']}: {describe_error(storage)}") from storage

@@ -24,7 +24,7 @@ from flows.drive import Call, drive, result_of, stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
 from flows.parameters import Run, Workers
-from flows.runners import open_pool, worker_devices
+from flows.runners import devices_of, open_pool
 from flows.synthesize import synthesize
 from gansynth.api import describe_error
 from gansynth.cli import execute
@@ -45,17 +45,21 @@ _PICTURES = 20  # of the best runs, as artifacts
 
 
 @task(name="train-variant", task_run_name="variant {number}", persist_result=False)
-def train_variant(number: int, recipe: dict[str, Any], threads: int) -> dict[str, Any]:
+def train_variant(
+    number: int, recipe: dict[str, Any], threads: int, credentials_block: str | None = None
+) -> dict[str, Any]:
     """One run of a sweep in a worker process; goes on where it was interrupted.
 
     Args:
         number: of the variant.
         recipe: its content.
         threads: torch threads where the recipe leaves them to be chosen.
+        credentials_block: see `Workers`.
 
     Returns:
         number and result; or number, error, and whether running again may help, if training cannot go on.
     """
+    use_credentials(credentials_block)
     chosen = {**recipe, "threads": threads} if recipe.get("threads", "auto") == "auto" else recipe
     device = os.environ.get("GANSYNTH_WORKER_DEVICE", "cpu")
     try:
@@ -110,7 +114,7 @@ def train(
             found = _facts(train_generator(wanted, device=run.device, stop=stop, show=progress, tell=tell))
             _show([found], f"# {wanted.name}\n\n`{found['folder']}`\n")
             return found
-        rows = _sweep(wanted, run, worker_devices(run.device, run.workers), stop)
+        rows = _sweep(wanted, run, devices_of(run), stop)
     stop.raise_if_requested()
     return _conclude(wanted, rows)
 
@@ -127,7 +131,12 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
     calls: list[Call] = [
         (
             train_variant,
-            {"number": number, "recipe": variant.content(), "threads": threads},
+            {
+                "number": number,
+                "recipe": variant.content(),
+                "threads": threads,
+                "credentials_block": run.credentials_block,
+            },
         )
         for number, (_, variant) in enumerate(chosen)
     ]
@@ -229,7 +238,7 @@ def main(
     run = Workers.of_options(runner=runner, workers=workers, device=device, ray_address=ray_address)
     require_curves()
     wanted = load(recipe, output, set or [])
-    worker_devices(device, workers)
+    devices_of(run)
     if wanted.sweep:
         variants(wanted)
     detach_server()

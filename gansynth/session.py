@@ -258,6 +258,11 @@ class Session:
         on_rows(count)
 
     @property
+    def worker(self) -> str:
+        """Host and process, as receipts name them."""
+        return self._site.worker
+
+    @property
     def is_strict(self) -> bool:
         """Whether claims of others must be respected: another environment renders, or may."""
         return self._mixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import subprocess
 import sysconfig
@@ -26,6 +27,7 @@ from gansynth.cli import run
 from gansynth.generators import fake
 
 RECEIPT = "_stats.json"
+HANG = "GANSYNTH_TEST_HANG"
 MANY = {"samples_per_shard": 10}  # 20 train shards and 5 of val, so that a run takes a moment to be interrupted in
 
 
@@ -156,6 +158,20 @@ class Placed(fake.FakeGenerator):
 def placed(device: str, precision: str) -> Placed:
     """Factory of the generator that depends on places."""
     return Placed(fake.describe({"resolution": 32}))
+
+
+class Hanging(fake.FakeGenerator):
+    """Never returns while the environment says so."""
+
+    def sample(self, *arguments: Any) -> torch.Tensor:
+        while os.environ.get(HANG):
+            time.sleep(0.01)
+        return super().sample(*arguments)
+
+
+def hanging(device: str, precision: str) -> Hanging:
+    """Factory of a generator that hangs."""
+    return Hanging(fake.describe({"resolution": 32}))
 
 
 def make_patchy(folder: Path) -> Path:

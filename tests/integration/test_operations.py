@@ -13,7 +13,8 @@ import flows  # noqa: F401 - sets what Prefect reads when it is imported
 import gansynth
 from gansynth.check import verify as check
 from gansynth.dataset import Dataset
-from gansynth.errors import GansynthError, InputError
+from gansynth.errors import GansynthError, InputError, RenderError
+from integration import HANG
 
 RUN = {"workers": 1, "device": "cpu"}
 RECIPE: dict[str, Any] = {
@@ -87,6 +88,28 @@ def test_nights_that_cannot_be_are_refused(keys: dict[str, Any], says: str, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_more_tasks_than_prefect_bears_go_to_further_flow_runs(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows import job
+    from flows.synthesize import synthesize
+
+    monkeypatch.setattr(job, "TASKS_PER_RUN", 3)
+    recipe = {**RECIPE, "name": "many", "seeds": "0-59", "output": str(tmp_path / "data")}
+    state = synthesize(recipe, run={**RUN, "block_minutes": 1e-6}, return_state=True)
+    assert state.result()["shards"] == 10 and state.result()["complete"]
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs(limit=200) if run.parent_task_run_id]
+        tasks = client.read_task_runs(limit=200)
+    this = state.state_details.flow_run_id
+    parents = {task.id for task in tasks if task.flow_run_id == this}
+    chunks = [run.id for run in runs if run.parent_task_run_id in parents]
+    rendering = [task.flow_run_id for task in tasks if task.name.startswith("shards ")]
+    assert [rendering.count(run) for run in (this, *chunks)].count(3) == 3 and len(chunks) == 3
+
+
 @pytest.fixture
 def nights(tmp_path: Path) -> Path:
     """Three nights of a dataset."""
@@ -117,6 +140,21 @@ def test_a_backfill_makes_missing_and_damaged_shards_of_the_chosen_nights(prefec
     assert content(nights) == whole and verify(str(nights)) == {"shards": len(plan)}
     with pytest.raises(InputError, match="parts: saw 7"):
         backfill(str(nights), parts="2,7", run=RUN)
+
+
+def test_a_task_that_hangs_is_interrupted_and_its_shards_are_made_by_the_next_run(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.synthesize import synthesize
+
+    recipe = {**RECIPE, "generator": "integration:hanging", "seeds": "0-9", "output": str(tmp_path / "data")}
+    run = {**RUN, "allow_code": True}
+    monkeypatch.setenv(HANG, "1")
+    with pytest.raises(RenderError, match=r"interrupted after timeout_minutes: 0\.05"):
+        synthesize(recipe, run={**run, "timeout_minutes": 0.05})
+    assert not (tmp_path / "data/.tmp/claims").exists() or not list((tmp_path / "data/.tmp/claims").iterdir())
+    monkeypatch.delenv(HANG)
+    assert synthesize(recipe, run=run)["complete"]
 
 
 def test_a_classifier_is_trained_on_what_is_ready(
