@@ -10,6 +10,7 @@ import numpy as np
 from gansynth.errors import RecipeError
 from gansynth.kept import digest_of, kept_in, open_source, pairs_of
 from gansynth.recipe import Recipe, Vary
+from gansynth.redaction import holds_password, without_secrets
 
 
 def adopt(recipe: Recipe) -> Recipe:
@@ -24,6 +25,11 @@ def adopt(recipe: Recipe) -> Recipe:
     if derived is None or derived.parents is not None:
         return recipe
     kind = "vary" if isinstance(derived, Vary) else "interpolate"
+    if holds_password(derived.source):
+        raise RecipeError(
+            f"{kind}: from: {without_secrets(derived.source)} is given with a password, which would be written into records; set "
+            f"it in the environment"
+        )
     source = open_source(derived.source, kind)
     place = derived.source if "://" in derived.source else str(Path(derived.source).expanduser().absolute())
     theirs = source.record.recipe

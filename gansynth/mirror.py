@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gansynth.environment import cache_folder
 from gansynth.errors import InputError
+from gansynth.redaction import holds_password
 from gansynth.store import Store, is_url
 
 _STATE = ".mirror.json"  # beside the copy: what was fetched, by version
@@ -29,7 +30,7 @@ class Mirror:
     """
 
     def __init__(self, url: str, ignored: tuple[str, ...] = ()) -> None:
-        if "@" in url.partition("://")[2].partition("/")[0]:
+        if holds_password(url):
             raise InputError(
                 f"{Store(url).place}: its URL holds a password, which would be written into records; set it in the environment"
             )
