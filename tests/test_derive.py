@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from scipy.stats import kstest, truncnorm
 from stylegan2_files import CONFIGS, written
 
 import gansynth
+from gansynth import manifest
 from gansynth.check import verify
 from gansynth.cli import run
 from gansynth.dataset import Dataset
@@ -24,6 +26,7 @@ from gansynth.encode import decode
 from gansynth.errors import GansynthError, InputError
 from gansynth.generators import load_generator
 from gansynth.latents import between, draw, neighbours
+from gansynth.lineage import Lineage
 from gansynth.loaders import open_dataset
 from gansynth.pairs import Pairs
 from gansynth.quality.classifier import bundled
@@ -202,6 +205,40 @@ def test_samples_lie_between_two_of_one_class(clothes: Path, tmp_path: Path) -> 
     dataset = Dataset.open(str(folder))
     assert list(verify(dataset)) == []
     assert remake(dataset, find_row(dataset, "train-000000-000003"), load_generator("fashion-32"), "cpu").identical
+
+
+def test_pairs_over_a_large_dataset_are_read_in_one_pass_that_holds_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"resolution": 8, "num_classes": 2, "z_dim": 1024}
+    large = {"generator": "fake", "generator_options": options, "classes": "all", "latent": "normal", "seeds": "0-999"}
+    source = made(
+        tmp_path / "large", **{**BASE, **large, "truncation": 1.0, "splits": {"train": 1.0}, "samples_per_shard": 20}
+    )
+    recipe = interpolate(source, interpolate={"pairs": 60, "steps": 1})
+    plan = gansynth.plan(gansynth.Recipe.parse(recipe))
+    lineage, [shard] = Lineage(plan.recipe), plan
+    read = Counter[str]()
+
+    def counted(store: Any, path: str, columns: Any) -> Any:
+        read[path] += 1
+        return manifest_read(store, path, columns)
+
+    manifest_read = manifest.read
+    monkeypatch.setattr(manifest, "read", counted)
+    tracemalloc.start()
+    rows = lineage.rows(shard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows.origins is not None
+    assert set(read.values()) == {1} and len(read) > 50
+    z = {row["sample_id"]: np.array(row["z"], np.float32) for row in rows_of(source)}
+    columns, parents = rows.origins.columns, rows.origins.parents
+    ends = [np.stack([z[name] for name in names]) for names in (parents, columns["other_parent"])]
+    position = np.array(columns["position"])
+    expected = between("normal", ends[0], ends[1], position, np.ones(len(rows)))
+    assert np.array_equal(rows.origins.z, expected)
+    assert peak < len(z) * 1024 * 4 / 2, "most of the dataset was in memory"
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0])), max_size=25))
