@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from gansynth import manifest
 from gansynth.dataset import Dataset
-from gansynth.errors import OutputError
-from gansynth.kept import Ints, Kept, digest_of, kept_in, open_source, pairs_of
+from gansynth.kept import Ints, Kept, open_source, pairs_of, parents_of
 from gansynth.latents import between, neighbours
 from gansynth.plan import Floats, Origins, Permutation, Rows, ShardPlan
 from gansynth.resolve import ResolvedRecipe
@@ -42,7 +41,8 @@ class Lineage:
         recipe: with a derivation.
 
     Raises:
-        OutputError: the dataset that they start from is gone, or is no longer what it was.
+        OutputError: the dataset that they start from is no longer what it was; parts may have been appended.
+        RecipeError: it is gone.
     """
 
     def __init__(self, recipe: ResolvedRecipe) -> None:
@@ -50,15 +50,7 @@ class Lineage:
             raise ValueError("a recipe of samples that are drawn by seed has no lineage")
         self._recipe, self._derivation = recipe, recipe.derivation
         self._source = open_source(self._derivation.source, self._derivation.kind)
-        every = {
-            split: kept_in(self._source, split, self._derivation.where) for split in self._source.record.recipe.splits
-        }
-        self._kept = {split: kept for split, kept in every.items() if len(kept.ids)}
-        if digest_of(self._kept) != self._derivation.parents_sha256:
-            raise OutputError(
-                f"{self._derivation.kind}: {self._source.store.place} holds other samples than when this dataset was begun; "
-                f"restore it, or begin in an empty folder"
-            )
+        self._kept = parents_of(self._source, self._derivation)
         if self._derivation.kind == "interpolate":
             self._pairs = {split: pairs_of(kept) for split, kept in self._kept.items()}
         self._vectors = lru_cache(maxsize=8)(self._read_vectors)
@@ -169,6 +161,6 @@ def _matrix(vectors: pa.FixedSizeListArray) -> Floats:
 
 
 def rows_of(dataset: Dataset) -> Callable[[ShardPlan], Rows]:
-    """What gives the rows of a dataset's shards. Raises OutputError as `Lineage`."""
+    """What gives the rows of a dataset's shards. Raises what `Lineage` does."""
     recipe = dataset.record.recipe
     return Lineage(recipe).rows if recipe.derivation else dataset.plan.rows
