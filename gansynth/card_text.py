@@ -30,7 +30,7 @@ def sections(record: Record, splits: Splits, picture: bool) -> str:
     parts = (
         _introduction(record, receipts, picture),
         _contents(record, splits, receipts),
-        _reading(record.recipe),
+        _reading(record.recipe, splits),
         _use(),
         _limits(record.recipe, receipts),
         _provenance(record.recipe),
@@ -110,7 +110,8 @@ def _truncations(recipe: ResolvedRecipe, receipts: Sequence[Receipt]) -> list[st
     return [said, "", "| truncation | images |", "|---:|---:|", *rows, ""]
 
 
-def _reading(recipe: ResolvedRecipe) -> str:
+def _reading(recipe: ResolvedRecipe, splits: Splits) -> str:
+    split = "train" if "train" in splits else next(iter(splits), "train")
     return f"""## Reading it
 
 Each sample of the tars has four members: the image, `.cls` (the label), `.txt` (a caption) and `.json` (sample_id, seed,
@@ -119,7 +120,7 @@ truncation, class). Latent vectors and everything else are in the Parquet file b
 ```python
 import webdataset as wds
 
-dataset = wds.WebDataset("train/000000.tar", shardshuffle=False).decode("rgb8").to_tuple("{recipe.image["format"]}", "cls")
+dataset = wds.WebDataset("{split}/000000.tar", shardshuffle=False).decode("rgb8").to_tuple("{recipe.image["format"]}", "cls")
 ```
 """
 

@@ -23,6 +23,7 @@ class Derivation:
         each: samples of each parent (vary) or each pair (interpolate).
         groups: number of parents or pairs by split.
         parents_sha256: of the ids of the parents, in order.
+        shards: how many shards of each split that dataset had, in which the parents are; None if that was not recorded.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class Derivation:
     each: int
     groups: Mapping[str, int]
     parents_sha256: str
+    shards: Mapping[str, int] | None = None
 
     def samples(self, split: str) -> int:
         """Number of samples of a split."""
@@ -40,7 +42,9 @@ class Derivation:
 
     def record(self) -> dict[str, Any]:
         """As a recipe has it, with what was found in the other dataset."""
-        found = {"parents": dict(self.groups), "parents_sha256": self.parents_sha256}
+        found: dict[str, Any] = {"parents": dict(self.groups), "parents_sha256": self.parents_sha256}
+        if self.shards is not None:
+            found["shards"] = dict(self.shards)
         about = {"from": self.source, "where": self.where, "space": self.space, **found}
         if self.kind == "vary":
             return {"vary": {**about, "sigma": self.sigma, "count": self.each}}

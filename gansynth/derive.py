@@ -7,27 +7,43 @@ from typing import Any
 
 import numpy as np
 
+from gansynth.derivation import Derivation
 from gansynth.errors import RecipeError
-from gansynth.kept import digest_of, kept_in, open_source, pairs_of
+from gansynth.kept import digest_of, kept_in, open_source, pairs_of, parents_of, shards_in
 from gansynth.recipe import Recipe, Vary
+from gansynth.redaction import holds_password, without_secrets
 
 
-def adopt(recipe: Recipe) -> Recipe:
+def adopt(recipe: Recipe, begun: Derivation | None = None) -> Recipe:
     """A recipe of derived samples with everything that it takes over from the dataset that they start from.
 
     Other recipes are given back as they are. Reads manifests, and writes nothing.
 
+    Args:
+        recipe: as written.
+        begun: of the dataset that is continued, if there is one: then it stays with the parents that it began with.
+
     Raises:
-        InputError: no such dataset, an unfinished one, a condition that does not fit it or that too few samples fit.
+        InputError: no such dataset, an unfinished one, a condition that does not fit it or that too few samples fit, or
+            other samples than the dataset was begun with.
     """
     derived = recipe.derived
     if derived is None or derived.parents is not None:
         return recipe
     kind = "vary" if isinstance(derived, Vary) else "interpolate"
+    if holds_password(derived.source):
+        raise RecipeError(
+            f"{kind}: from: {without_secrets(derived.source)} is given with a password, which would be written into records; set "
+            f"it in the environment"
+        )
     source = open_source(derived.source, kind)
     place = derived.source if "://" in derived.source else str(Path(derived.source).expanduser().absolute())
     theirs = source.record.recipe
-    kept = {split: found for split in theirs.splits if len((found := kept_in(source, split, derived.where)).ids)}
+    if begun and (begun.kind, begun.where) == (kind, derived.where):
+        kept, shards = parents_of(source, begun), begun.shards
+    else:
+        shards = shards_in(source, kind)
+        kept = kept_in(source, shards, derived.where)
     if not kept:
         raise RecipeError(f"{kind}: no sample of {source.store.place} fits where: {derived.where!r}; loosen it")
     groups = {split: len(found.ids) for split, found in kept.items()}
@@ -45,7 +61,9 @@ def adopt(recipe: Recipe) -> Recipe:
         "truncation": [value for value in theirs.truncations if value in truncations],
         "latent": theirs.latent,
         "splits": {split: count / sum(groups.values()) for split, count in groups.items()},
-        kind: derived.model_copy(update={"source": place, "parents": groups, "parents_sha256": digest_of(kept)}),
+        kind: derived.model_copy(
+            update={"source": place, "parents": groups, "parents_sha256": digest_of(kept), "shards": shards}
+        ),
     }
     if classes:
         changes["classes"] = [label.index for label, _ in classes]

@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from gansynth.dataset import Dataset
@@ -92,17 +92,36 @@ def _folder_names(class_names: dict[int, str]) -> dict[int, str]:
 
 @contextmanager
 def _all_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its place at the end."""
-    partial = folder.absolute().parent / f".{folder.name}-{uuid.uuid4().hex}"
+    """A folder for the files in the making, which are in the wanted one at the end.
+
+    A new folder takes its place by a rename. One that exists may be a mount point, a link or where a shell is, so it stays, and
+    each split is moved into it as a whole; a kill at that moment leaves the other splits in the hidden folder beside it.
+    """
+    inside = folder.is_dir()
+    partial = (folder if inside else folder.absolute().parent) / f".export-{uuid.uuid4().hex}"
     try:
         partial.mkdir(parents=True)
         yield partial
-        with suppress(FileNotFoundError):
-            folder.rmdir()
-        partial.rename(folder)
+        if inside:
+            _move_content(partial, folder)
+        else:
+            partial.rename(folder)
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_content(source: Path, target: Path) -> None:
+    """Rename what is in a folder into another of the same file system: all of it, or nothing if that fails."""
+    names = [path.name for path in source.iterdir()]
+    try:
+        for name in names:
+            (source / name).rename(target / name)
+    except BaseException:  # Ctrl-C among them
+        for name in names:
+            if not (source / name).exists():
+                (target / name).rename(source / name)
+        raise

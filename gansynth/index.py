@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from gansynth.errors import StoreDamaged
 from gansynth.receipt import Receipt
 
 
@@ -35,6 +36,23 @@ def index_files(name: str, splits: Mapping[str, Sequence[Receipt]]) -> dict[str,
         )
         files[f"{split}/sizes.json"] = _json({f"{r.shard:06d}.tar": r.samples for r in shards})
     return files
+
+
+def shards_listed(data: bytes, place: str) -> list[dict[str, int]]:
+    """What a SPLIT.index.json says of each shard: nsamples, and filesize in bytes.
+
+    Args:
+        data: content of the file.
+        place: where it lies, for messages.
+
+    Raises:
+        StoreDamaged: it is no such file.
+    """
+    try:
+        found = json.loads(data)["shardlist"]
+        return [{key: int(entry[key]) for key in ("nsamples", "filesize")} for entry in found]
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        raise StoreDamaged(f"{place}: is damaged, it does not list shards; run `gansynth finalize`") from None
 
 
 def _timm(split: str, shards: Sequence[Receipt]) -> dict[str, object]:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
 from gansynth import manifest
 from gansynth.dataset import Dataset
-from gansynth.errors import OutputError
-from gansynth.kept import Ints, Kept, digest_of, kept_in, open_source, pairs_of
+from gansynth.kept import Ints, Kept, open_source, pairs_of, parents_of
 from gansynth.latents import between, neighbours
-from gansynth.plan import Origins, Permutation, Rows, ShardPlan
+from gansynth.plan import Floats, Origins, Permutation, Rows, ShardPlan
 from gansynth.resolve import ResolvedRecipe
 
 _GROUPS_SEEN = 10_000  # enough to meet every class, since pairs take turns, and shards mix them
@@ -42,7 +41,8 @@ class Lineage:
         recipe: with a derivation.
 
     Raises:
-        OutputError: the dataset that they start from is gone, or is no longer what it was.
+        OutputError: the dataset that they start from is no longer what it was; parts may have been appended.
+        RecipeError: it is gone.
     """
 
     def __init__(self, recipe: ResolvedRecipe) -> None:
@@ -50,15 +50,7 @@ class Lineage:
             raise ValueError("a recipe of samples that are drawn by seed has no lineage")
         self._recipe, self._derivation = recipe, recipe.derivation
         self._source = open_source(self._derivation.source, self._derivation.kind)
-        every = {
-            split: kept_in(self._source, split, self._derivation.where) for split in self._source.record.recipe.splits
-        }
-        self._kept = {split: kept for split, kept in every.items() if len(kept.ids)}
-        if digest_of(self._kept) != self._derivation.parents_sha256:
-            raise OutputError(
-                f"{self._derivation.kind}: {self._source.store.place} holds other samples than when this dataset was begun; "
-                f"restore it, or begin in an empty folder"
-            )
+        self._kept = parents_of(self._source, self._derivation)
         if self._derivation.kind == "interpolate":
             self._pairs = {split: pairs_of(kept) for split, kept in self._kept.items()}
         self._vectors = lru_cache(maxsize=8)(self._read_vectors)
@@ -120,14 +112,14 @@ class Lineage:
     def _varied(self, kept: Kept, split: str, parent: Ints, number: Ints) -> tuple[Ints, Origins]:
         ids = [kept.ids[index] for index in parent.tolist()]
         names = [f"{name}/{count}" for name, count in zip(ids, number.tolist(), strict=True)]
-        z, sigma = self._read(kept, split, parent, "z"), self._derivation.sigma or 0.0
-        columns = {"variant": number.tolist()}
+        read, sigma = self._read(kept, split, parent), self._derivation.sigma or 0.0
+        z, columns = read["z"], {"variant": number.tolist()}
         recipe, truncations = self._recipe, kept.truncations[parent]
         if self._derivation.space == "z":
             return parent, Origins(ids, columns, neighbours(recipe.latent, z, names, sigma, truncations))
         # A latent that has nothing of its parent's: the style towards which the parent's moves.
         noise = neighbours(recipe.latent, z, names, 1.0, truncations)
-        return parent, Origins(ids, columns, z, self._read(kept, split, parent, "w"), noise, sigma)
+        return parent, Origins(ids, columns, z, read["w"], noise, sigma)
 
     def _between(self, kept: Kept, split: str, pair: Ints, number: Ints) -> tuple[Ints, Origins]:
         first, second = self._pairs[split].at(pair)
@@ -138,27 +130,37 @@ class Lineage:
             "position": position.tolist(),
         }
         ids = [kept.ids[index] for index in first.tolist()]
-        a, b = (self._read(kept, split, which, "z") for which in (first, second))
+        # Pairs are spread over the whole dataset, so its shards are gone through once for both of each.
+        ends = {name: np.split(found, 2) for name, found in self._read(kept, split, np.r_[first, second]).items()}
+        a, b = ends["z"]
         z = between(self._recipe.latent, a, b, position, kept.truncations[first])
         if self._derivation.space == "z":
             return first, Origins(ids, columns, z)
-        a, b = (self._read(kept, split, which, "w") for which in (first, second))
-        t = position.astype(np.float32)[:, None]
+        (a, b), t = ends["w"], position.astype(np.float32)[:, None]
         return first, Origins(ids, columns, z, (1 - t) * a + t * b)
 
-    def _read(self, kept: Kept, split: str, index: Ints, column: str) -> npt.NDArray[np.float32]:
-        """Latents or styles of kept samples, float32 [n, d]."""
-        shards, rows = kept.shards[index], kept.rows[index]
-        read = {shard: self._vectors(split, shard, column) for shard in np.unique(shards).tolist()}
-        return np.stack([read[shard][row] for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)])
+    def _read(self, kept: Kept, split: str, index: Ints) -> dict[str, Floats]:
+        """Latents of kept samples, and their styles if those are derived: float32 [n, d] by column, in one pass."""
+        shards, rows, info = kept.shards[index], kept.rows[index], self._source.record.recipe.info
+        lengths = {"z": info.z_dim, "w": info.w_dim} if self._derivation.space == "w" else {"z": info.z_dim}
+        found = {column: np.empty((len(index), length), np.float32) for column, length in lengths.items()}
+        order = np.argsort(shards, kind="stable")
+        present, starts = np.unique(shards[order], return_index=True)
+        for shard, places in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
+            for column, vectors in self._vectors(split, shard, tuple(found)).items():
+                found[column][places] = vectors[rows[places]]
+        return found
 
-    def _read_vectors(self, split: str, shard: int, column: str) -> npt.NDArray[np.float32]:
-        table = manifest.read(self._source.store, f"{split}/{shard:06d}.parquet", [column])
-        vectors = table[column].combine_chunks()
-        return np.asarray(vectors.flatten().to_numpy().reshape(len(vectors), -1), np.float32)
+    def _read_vectors(self, split: str, shard: int, columns: tuple[str, ...]) -> dict[str, Floats]:
+        table = manifest.read(self._source.store, f"{split}/{shard:06d}.parquet", columns)
+        return {name: _matrix(table[name].combine_chunks()) for name in columns}
+
+
+def _matrix(vectors: pa.FixedSizeListArray) -> Floats:
+    return np.asarray(vectors.flatten().to_numpy().reshape(len(vectors), -1), np.float32)
 
 
 def rows_of(dataset: Dataset) -> Callable[[ShardPlan], Rows]:
-    """What gives the rows of a dataset's shards. Raises OutputError as `Lineage`."""
+    """What gives the rows of a dataset's shards. Raises what `Lineage` does."""
     recipe = dataset.record.recipe
     return Lineage(recipe).rows if recipe.derivation else dataset.plan.rows

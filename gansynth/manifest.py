@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,8 @@ from gansynth.where import Condition
 
 FORMAT_VERSION = 1
 Floats = npt.NDArray[np.float32]
-
+_DAMAGED = (pa.ArrowException, OSError, LookupError, ValueError, MemoryError)
+"What Arrow raises for bytes that are no manifest: a broken length can ask for any memory, a broken name for any column."
 
 _DERIVED: Mapping[Kind, Sequence[pa.Field]] = {
     "vary": [pa.field("variant", pa.int32(), nullable=False)],
@@ -109,11 +111,13 @@ def _vectors(values: Floats) -> pa.Array:
 
 
 def decode(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a manifest; raises StoreDamaged if the bytes are not a Parquet file."""
+    """The table of a manifest; raises StoreDamaged if the bytes are not a Parquet file, or lack one of the columns."""
     try:
-        return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise StoreDamaged(f"the manifest is not a readable Parquet file ({error}); run `gansynth repair`") from None
+        return _rows(io.BytesIO(data), columns)
+    except _DAMAGED as error:
+        raise StoreDamaged(
+            f"the manifest is not a readable Parquet file ({_one_line(error)}); run `gansynth repair`"
+        ) from None
 
 
 def read(store: Store, path: str, columns: Sequence[str], keep: Condition | None = None) -> pa.Table:
@@ -121,18 +125,33 @@ def read(store: Store, path: str, columns: Sequence[str], keep: Condition | None
 
     Raises:
         StoreMissing: there is no such file.
+        StoreError: it cannot be read.
         StoreDamaged: it is not a Parquet file of manifest rows.
     """
-    with store.opened(path) as file:
-        try:
-            found = pq.ParquetFile(file).read(
-                [*columns, *(keep.columns - set(columns) if keep else ())], use_threads=False
-            )
-            return found.filter(keep.expression).select(list(columns)) if keep else found
-        except pa.ArrowException as error:
-            raise StoreDamaged(
-                f"{store.place}/{path}: is not a readable manifest ({error}); run `gansynth repair`"
-            ) from None
+    with store.opened(path) as file, suppress(Exception):
+        return _rows(file, columns, keep)
+    # Arrow has the same errors for damaged files as for storage that fails; what it says of bytes at hand is about the file.
+    data = store.read(path)
+    try:
+        return _rows(io.BytesIO(data), columns, keep)
+    except _DAMAGED as error:
+        raise StoreDamaged(
+            f"{store.place}/{path}: is not a readable manifest ({_one_line(error)}); run `gansynth repair`"
+        ) from None
+
+
+def _rows(file: Any, columns: Sequence[str] | None, keep: Condition | None = None) -> pa.Table:
+    wanted = None if columns is None else list(columns)
+    also = keep.columns - set(wanted or ()) if keep else ()
+    found = pq.ParquetFile(file).read(None if wanted is None else [*wanted, *also], use_threads=False)
+    found = found.filter(keep.expression) if keep else found
+    found = found if wanted is None else found.select(wanted)
+    found.validate(full=True)  # or broken text would fail whoever looks at it
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 Status = Literal["ok", "rejected"]

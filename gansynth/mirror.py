@@ -7,10 +7,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gansynth.environment import cache_folder
-from gansynth.errors import InputError
+from gansynth.errors import InputError, OutputError, quoted
+from gansynth.redaction import holds_password
 from gansynth.store import Store, is_url
 
 _STATE = ".mirror.json"  # beside the copy: what was fetched, by version
@@ -29,7 +30,7 @@ class Mirror:
     """
 
     def __init__(self, url: str, ignored: tuple[str, ...] = ()) -> None:
-        if "@" in url.partition("://")[2].partition("/")[0]:
+        if holds_password(url):
             raise InputError(
                 f"{Store(url).place}: its URL holds a password, which would be written into records; set it in the environment"
             )
@@ -44,25 +45,60 @@ class Mirror:
             the folder, or the file if the URL is one's.
 
         Raises:
-            InputError: there is nothing at the URL.
-            StoreError: it cannot be read.
+            InputError: there is nothing at the URL, or something that no folder can hold.
+            OutputError: the copy cannot be written.
+            StoreError: the store cannot be read.
         """
         found = self._store.tree()
         if not found:
             raise InputError(f"{self._store.place}: holds no file; check the URL")
+        single = PurePosixPath(self._store.place).name
+        names = {path: path or single for path in found}
+        self._require_files(set(names.values()))
         before = self._state()
-        single = Path(self._store.place).name
-        for path, version in found.items():
-            target = self.folder / (path or single)
-            if before.get(path) != version or not target.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary = target.with_name(f"{target.name}.{os.getpid()}{_TEMPORARY}")
-                self._store.fetch(path, temporary)
-                temporary.replace(target)
-        for path in before.keys() - found.keys():
-            (self.folder / path).unlink(missing_ok=True)
-        self._remember(found)
+        try:
+            for path in before.keys() - found.keys():  # first, since a file may have become a folder
+                self._drop(path or single)
+            for path, name in names.items():
+                if before.get(path) != found[path] or not (self.folder / name).is_file():
+                    self._fetch(path, self.folder / name)
+            self._remember(found)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: the copy of {self._store.place} cannot be written ({error.strerror or error}); make room, or let "
+                f"GANSYNTH_CACHE name another folder"
+            ) from None
         return self.folder / single if set(found) == {""} else self.folder
+
+    def _require_files(self, names: set[str]) -> None:
+        """Raise InputError unless these can be files of one folder, as keys of object stores need not be."""
+        for name in sorted(names):
+            if not _is_inside(name):
+                raise InputError(
+                    f"{self._store.place}: holds the key {quoted(name)}, which names no file inside a folder; rename or delete that "
+                    f"object"
+                )
+            for parent in PurePosixPath(name).parents:
+                if str(parent) in names:
+                    raise InputError(
+                        f"{self._store.place}: holds both {quoted(str(parent))} and {quoted(name)}, but no folder can be a file too; "
+                        f"rename or delete one of the two objects"
+                    )
+
+    def _fetch(self, path: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}{_TEMPORARY}")
+        self._store.fetch(path, temporary)
+        temporary.replace(target)
+
+    def _drop(self, name: str) -> None:
+        """Remove a file, and the folders that it leaves empty."""
+        if not _is_inside(name):  # as an earlier version may have noted it
+            return
+        (self.folder / name).unlink(missing_ok=True)
+        for parent in PurePosixPath(name).parents[:-1]:
+            with suppress(OSError):
+                (self.folder / parent).rmdir()
 
     def pull_if_any(self) -> None:
         """The same for a place that may be empty yet."""
@@ -99,6 +135,10 @@ class Mirror:
         temporary.write_text(json.dumps(found))
         temporary.replace(self.folder / _STATE)
         self._known = {path: (file.stat().st_size, file.stat().st_mtime_ns) for path, file in self._files()}
+
+
+def _is_inside(name: str) -> bool:
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def local_path(place: str) -> Path:

@@ -95,7 +95,7 @@ class ImageFormat(BaseModel):
 
 
 class _Derived(BaseModel):
-    """Keys that both kinds of derived samples share; the last two are found in the other dataset, and recorded."""
+    """Keys that both kinds of derived samples share; the last three are found in the other dataset, and recorded."""
 
     model_config = ConfigDict(**CONFIG, validate_by_name=True, validate_by_alias=True)
 
@@ -104,6 +104,7 @@ class _Derived(BaseModel):
     space: Literal["z", "w"] = "z"
     parents: dict[str, int] | None = None
     parents_sha256: str | None = None
+    shards: dict[str, int] | None = None
 
 
 class Vary(_Derived):

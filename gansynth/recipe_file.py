@@ -1,8 +1,9 @@
-"""Recipes as YAML files: reading them, overriding keys, and one plain line for every fault."""
+"""Recipes as YAML files: reading and writing them, overriding keys, and one plain line for every fault."""
 
 from __future__ import annotations
 
 import difflib
+import io
 import math
 import re
 from collections.abc import Mapping
@@ -13,9 +14,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from gansynth.errors import RecipeError, quoted
 
+_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+/()-]*[A-Za-z0-9_.+/()-])?")
 _NAME = re.compile(r"\w[\w .+()-]{0,99}\Z")
 
 
@@ -172,6 +175,30 @@ def parse_value(text: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"saw {quoted(text)}, which is not a YAML value ({_reason(error)})") from None
+
+
+def written(content: Mapping[str, Any]) -> str:
+    """A recipe as YAML, which comes back as the same values, whatever texts there are in it."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # documented, but typed None
+    yaml.default_flow_style = None
+    yaml.width = 120
+    buffer = io.StringIO()
+    yaml.dump(content, buffer)
+    return buffer.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    """Quotes every text that is not plainly a word or a few: what ruamel leaves plain it cannot always read back."""
+
+
+def _represent_text(representer: SafeRepresenter, text: str) -> Any:
+    style = None if _PLAIN.fullmatch(text) else '"'
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _represent_text)
 
 
 def _override(data: dict[str, Any], key: str, value: Any) -> None:

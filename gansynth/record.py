@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.representer import SafeRepresenter
 
 from gansynth.errors import GansynthError, OutputError
 from gansynth.info import GeneratorInfo
 from gansynth.labels import ClassLabel, LabelSet
 from gansynth.recipe import Recipe
+from gansynth.recipe_file import written
 from gansynth.resolve import ResolvedRecipe, deciding, fingerprint, resolve
 
 FILE = "recipe.yaml"
 FORMAT_VERSION = 1
-_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+/()-]*[A-Za-z0-9_.+/()-])?")
 _HEADER = "# The recipe of this dataset as it was resolved, and the environment that made it. Written by gansynth.\n"
 
 
@@ -67,14 +64,7 @@ class Record:
                 "classes": {c.index: [c.name, c.wnid] for c in self.recipe.classes},
             },
         }
-        yaml = YAML(typ="safe", pure=True)
-        yaml.Representer = _Representer
-        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # documented, but typed None
-        yaml.default_flow_style = None
-        yaml.width = 120
-        buffer = io.StringIO()
-        yaml.dump(content, buffer)
-        return (_HEADER + buffer.getvalue()).encode()
+        return (_HEADER + written(content)).encode()
 
     @classmethod
     def decode(cls, data: bytes, url: str) -> Self:
@@ -143,18 +133,6 @@ class Record:
         """With the parts that the recipe appends. Name and generator path stay as they are: captions may hold the name."""
         parts = max(self.recipe.parts, wanted.parts, key=len)
         return replace(self, recipe=self.recipe.with_parts(parts))
-
-
-class _Representer(SafeRepresenter):
-    """Quotes every text that is not plainly a word or a few: what ruamel leaves plain it cannot always read back."""
-
-
-def _represent_text(representer: SafeRepresenter, text: str) -> Any:
-    style = None if _PLAIN.fullmatch(text) else '"'
-    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Representer.add_representer(str, _represent_text)
 
 
 def _info(content: Mapping[str, Any]) -> GeneratorInfo:

@@ -138,7 +138,8 @@ def deciding(record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in record.items() if key not in left_out}
     for kind in ("vary", "interpolate"):
         if kind in kept:
-            kept[kind] = {key: value for key, value in kept[kind].items() if key != "from"}
+            # The digest of the parents says which they are, wherever they lie.
+            kept[kind] = {key: value for key, value in kept[kind].items() if key not in ("from", "shards")}
     return {
         **kept,
         **({"first_part": record["seeds"][0]} if "seeds" in record else {}),
@@ -228,6 +229,7 @@ def _derivation(recipe: Recipe, info: GeneratorInfo) -> Derivation | None:
         each=derived.count if isinstance(derived, Vary) else derived.steps if isinstance(derived, Interpolate) else 0,
         groups=derived.parents,
         parents_sha256=derived.parents_sha256,
+        shards=derived.shards,
     )
 
 

@@ -44,10 +44,10 @@ def resolve_for(recipe: Recipe, device: str, *, allow_code: bool = False) -> tup
     Raises:
         InputError: the recipe does not fit its generator or the dataset.
     """
-    recipe = adopt(recipe)
-    info = describe(recipe.generator, recipe.generator_options, allow_code=allow_code)
     store = Store(recipe.output) if recipe.output else None
     found = read_record(store) if store else None
+    recipe = adopt(recipe, found.recipe.derivation if found else None)
+    info = describe(recipe.generator, recipe.generator_options, allow_code=allow_code)
     resolved = resolve(recipe, info, device.partition(":")[0], found.recipe.record() if found else None)
     if store and found:
         found.require_same(resolved, store.place)

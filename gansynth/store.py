@@ -9,12 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
+from gansynth.driver import Driver
 from gansynth.errors import GansynthError, OutputError, StoreError, StoreMissing
 from gansynth.local_files import CLAIMS, SCRATCH, LocalFiles
-from gansynth.object_store import no_such_bucket, objects
+from gansynth.object_store import Objects, no_such_bucket
 from gansynth.redaction import reason, without_secrets
 
 __all__ = ["CLAIMS", "SCRATCH", "Store", "is_url", "without_secrets"]
@@ -38,19 +36,24 @@ class Store:
         self.url = os.fspath(url)
         self.place = without_secrets(self.url)
         try:
-            filesystem, root = fsspec.core.url_to_fs(self.url)
+            self._driver = Driver(self.url)
         except Exception as error:  # drivers raise what they like, on opening a connection too
             hint = "; run pip install 'gansynth[s3]'" if isinstance(error, ImportError) and "s3fs" in str(error) else ""
             raise OutputError(
                 f"output {self.place}: cannot be opened ({reason(error, self.url)}){hint or '; use a folder or an fsspec URL'}"
             ) from None
-        self._fs: Any = filesystem
-        self._root = str(root).rstrip("/")
-        self._local = isinstance(filesystem, LocalFileSystem)
-        self._files = LocalFiles(Path(self._root)) if self._local else objects(filesystem, self._root)
+        self._root, self._local = self._driver.root, self._driver.is_local
 
     def __repr__(self) -> str:
         return f"Store({self.place!r})"
+
+    @property
+    def _fs(self) -> Any:
+        return self._driver.filesystem
+
+    @property
+    def _files(self) -> LocalFiles | Objects:
+        return self._driver.files
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -207,12 +210,12 @@ class Store:
     def publish(self, path: str, data: bytes) -> None:
         """Put bytes in place as a whole: readers see all of them or nothing."""
         with self._writing(path):
-            if isinstance(self._files, LocalFiles):
+            objects = self._files
+            if isinstance(objects, LocalFiles):
                 with self.scratch(uuid.uuid4().hex) as temporary:
                     temporary.write_bytes(data)
                     self.publish_file(temporary, path)
                 return
-            objects = self._files
             self._put(path, len(data), lambda: objects.put(data, self._path(path)))
 
     def _put(self, path: str, size: int, put: Callable[[], bool]) -> None:
@@ -236,8 +239,9 @@ class Store:
         """Remove a file; nothing happens if there is none."""
         with self._writing(path), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(path))
-        if isinstance(self._files, LocalFiles) and path.startswith(f"{SCRATCH}/"):
-            self._files.drop_empty_folders()
+        files = self._files
+        if isinstance(files, LocalFiles) and path.startswith(f"{SCRATCH}/"):
+            files.drop_empty_folders()
 
     def clear_scratch(self) -> None:
         """Remove what interrupted runs left behind, but neither claims nor what a live process is making."""

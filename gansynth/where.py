@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,8 @@ def parse(text: str, schema: pa.Schema) -> Condition:
 
     Args:
         text: comparisons of columns with numbers, texts, `None` and tuples of them, by == != < <= > >= in, not in, is and
-            is not, joined by and, or, not and parentheses. Where a value is missing, only `is None` holds.
+            is not, joined by and, or, not and parentheses. Where a value is missing, only `is None` holds: any
+            other comparison is neither true nor false, and nor is its opposite, as in SQL.
         schema: of the manifests.
 
     Raises:
@@ -109,7 +111,9 @@ class _Reader:
             found = pc.field(left.id).is_null()
             return found if kind is ast.Is else ~found
         if kind in (ast.In, ast.NotIn):
-            found = pc.field(left.id).isin(self._values(right, column))
+            # Arrow's own answer for a missing value is no, whose opposite would hold.
+            unknown = pc.field(left.id).is_null() & pc.scalar(pa.scalar(None, pa.bool_()))
+            found = pc.field(left.id).isin(self._values(right, column)) | unknown
             return found if kind is ast.In else ~found
         return _COMPARISONS[kind](pc.field(left.id), self._value(right, column))
 
@@ -127,7 +131,8 @@ class _Reader:
     def _values(self, node: ast.expr, column: pa.Field) -> pa.Array:
         if not isinstance(node, ast.Tuple | ast.List | ast.Set):
             raise _refused(self._text, "has `in` without a list in parentheses")
-        return pa.array([self._value(item, column) for item in node.elts], column.type)
+        values = [self._value(item, column) for item in node.elts]
+        return pa.array([v for value in values for v in _as_stored(value, column.type)], column.type)
 
     def _value(self, node: ast.expr, column: pa.Field) -> Any:
         try:
@@ -143,7 +148,27 @@ class _Reader:
             raise _refused(
                 self._text, f"compares {column.name} with {quoted(repr(value))}, but its values are {wanted}"
             )
+        return value if textual else _comparable(value)
+
+
+def _comparable(value: float) -> float:
+    """A number that Arrow can compare with: whole ones beyond its own become floats, infinite ones if need be."""
+    if isinstance(value, float) or -(2**63) <= value < 2**63:
         return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _as_stored(value: Any, kind: pa.DataType) -> tuple[Any, ...]:
+    """The values of a column that equal a value: none if the column cannot hold it, two for zero where it has a sign."""
+    if pa.types.is_integer(kind):
+        limit = 2 ** (kind.bit_width - 1)
+        return (int(value),) if -limit <= value < limit and int(value) == value else ()
+    if pa.types.is_floating(kind):
+        return (0.0, -0.0) if value == 0 else (float(value),)
+    return (value,)
 
 
 def _refused(text: str, fault: str, advice: str = _ADVICE) -> InputError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from gansynth.cli import run
 from gansynth.errors import LabelError, RecipeError
 from gansynth.loaders import open_dataset
 from gansynth.seeds import parse_seeds
+from gansynth.store import Store
 
 COUNTS = {"Bag": 9, "Coat": 2, "Dress": 9, "Shirt": 4, "Trouser": 2}
 
@@ -61,6 +64,39 @@ def test_real_and_synthetic_images_together_are_balanced(
 def test_a_recipe_is_printed_if_no_file_is_named(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["balance", "--real", str(photos), "--to", "max", "--generator", "fashion-32"]) == 0
     assert "labels: {" in capsys.readouterr().out
+
+
+def test_any_class_name_comes_back_from_the_file(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"Coat": "? y", "Shirt": "- x: {a}", "Trouser": "null"}
+    generator = Path(
+        shutil.copytree(Path(gansynth.__file__).parent / "generators/pretrained/fashion-32", tmp_path / "generator")
+    )
+    about = json.loads((generator / "gansynth.json").read_text())
+    about["labels"] = [names.get(name, name) for name in about["labels"]]
+    (generator / "gansynth.json").write_text(json.dumps(about))
+    for name, other in names.items():
+        (photos / name).rename(photos / other)
+    path = tmp_path / "balance.yaml"
+    assert run(["balance", "--real", str(photos), "--to", "max", "--generator", str(generator), "-o", str(path)]) == 0
+    recipe = gansynth.Recipe.load(path)
+    assert recipe.classes is not None and set(recipe.classes) == set(names.values())
+    assert {label.name for label in gansynth.plan(recipe).recipe.classes} == set(names.values())
+
+
+def test_real_images_may_lie_in_object_storage(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--to", "max", "--generator", "fashion-32"]
+    store = Store("memory://bucket/photos")
+    for path in photos.rglob("*.png"):
+        store.publish(path.relative_to(photos).as_posix(), path.read_bytes())
+    assert run(["balance", "--real", str(photos), *arguments]) == 0
+    expected = capsys.readouterr().out.partition("\n")[2]
+    assert run(["balance", "--real", "memory://bucket/photos", *arguments]) == 0
+    told, _, content = capsys.readouterr().out.partition("\n")
+    assert content == expected and "memory://bucket/photos" in told
+    assert run(["balance", "--real", "memory://me:hunter22@bucket/photos", *arguments]) == 2
+    assert "hunter22" not in capsys.readouterr().err
 
 
 def test_classes_that_lack_nothing_need_no_recipe(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,6 +178,20 @@ def test_it_tells_whether_images_are_marked(make: Callable[..., Path]) -> None:
     assert "carry no mark" in card_of(make("b", seeds="0-9"))
 
 
+@pytest.mark.parametrize("splits", [{"train": 0.5, "val": 0.5}, {"val": 1.0}, {"test": 0.5, "val": 0.5}])
+def test_its_code_reads_images(
+    splits: dict[str, float], make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(seeds="0-9", splits=splits)
+    code = re.search(r"```python\n(.*?)```", card_of(folder), re.DOTALL)
+    assert code
+    monkeypatch.chdir(folder)
+    found: dict[str, Any] = {}
+    exec(code[1], found)
+    image, label = next(iter(found["dataset"]))
+    assert image.shape == (32, 32, 3) and label in (7, 8, 9)
+
+
 def test_it_says_what_a_user_must_know(dataset: Path) -> None:
     text = " ".join(card_of(dataset).split())
     for said in (

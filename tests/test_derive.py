@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,15 @@ from scipy.stats import kstest, truncnorm
 from stylegan2_files import CONFIGS, written
 
 import gansynth
+from gansynth import manifest
 from gansynth.check import verify
 from gansynth.cli import run
 from gansynth.dataset import Dataset
 from gansynth.encode import decode
-from gansynth.errors import GansynthError, InputError
+from gansynth.errors import InputError
 from gansynth.generators import load_generator
 from gansynth.latents import between, draw, neighbours
+from gansynth.lineage import Lineage
 from gansynth.loaders import open_dataset
 from gansynth.pairs import Pairs
 from gansynth.quality.classifier import bundled
@@ -204,6 +209,40 @@ def test_samples_lie_between_two_of_one_class(clothes: Path, tmp_path: Path) -> 
     assert remake(dataset, find_row(dataset, "train-000000-000003"), load_generator("fashion-32"), "cpu").identical
 
 
+def test_pairs_over_a_large_dataset_are_read_in_one_pass_that_holds_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"resolution": 8, "num_classes": 2, "z_dim": 1024}
+    large = {"generator": "fake", "generator_options": options, "classes": "all", "latent": "normal", "seeds": "0-999"}
+    source = made(
+        tmp_path / "large", **{**BASE, **large, "truncation": 1.0, "splits": {"train": 1.0}, "samples_per_shard": 20}
+    )
+    recipe = interpolate(source, interpolate={"pairs": 60, "steps": 1})
+    plan = gansynth.plan(gansynth.Recipe.parse(recipe))
+    lineage, [shard] = Lineage(plan.recipe), plan
+    read = Counter[str]()
+
+    def counted(store: Any, path: str, columns: Any) -> Any:
+        read[path] += 1
+        return manifest_read(store, path, columns)
+
+    manifest_read = manifest.read
+    monkeypatch.setattr(manifest, "read", counted)
+    tracemalloc.start()
+    rows = lineage.rows(shard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows.origins is not None
+    assert set(read.values()) == {1} and len(read) > 50
+    z = {row["sample_id"]: np.array(row["z"], np.float32) for row in rows_of(source)}
+    columns, parents = rows.origins.columns, rows.origins.parents
+    ends = [np.stack([z[name] for name in names]) for names in (parents, columns["other_parent"])]
+    position = np.array(columns["position"])
+    expected = between("normal", ends[0], ends[1], position, np.ones(len(rows)))
+    assert np.array_equal(rows.origins.z, expected)
+    assert peak < len(z) * 1024 * 4 / 2, "most of the dataset was in memory"
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0])), max_size=25))
 def test_all_pairs_come_once_and_groups_take_turns(keys: list[tuple[int, float]]) -> None:
     pairs = Pairs(keys)
@@ -214,6 +253,76 @@ def test_all_pairs_come_once_and_groups_take_turns(keys: list[tuple[int, float]]
     groups = [keys[index] for index in a.tolist()]
     several = sum(1 for count in Counter(keys).values() if count > 1)
     assert len(set(groups[:several])) == several
+
+
+# Growing
+
+
+@pytest.fixture
+def source(clothes: Path, tmp_path: Path) -> Path:
+    """A dataset that may grow."""
+    return Path(shutil.copytree(clothes, tmp_path / "source"))
+
+
+def grow(source: Path, **changes: Any) -> None:
+    made(source, **{**BASE, "seeds": ["0-29", "30-34", "35-64"], **changes})
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*.[tp]a*")}
+
+
+@pytest.mark.parametrize("kind", [vary, interpolate])
+@pytest.mark.parametrize("record", ["today's", "an older version's"])
+def test_a_dataset_goes_on_although_its_source_has_grown(
+    kind: Callable[..., dict[str, Any]], record: str, source: Path, tmp_path: Path
+) -> None:
+    recipe = {**kind(source), "samples_per_shard": 30}
+    alone = made(tmp_path / "alone", **recipe)
+    begun = gansynth.Recipe.parse({**recipe, "output": str(tmp_path / "begun")})
+    gansynth.generate(begun, shards=lambda plan: [plan.shard(0)])
+    if record != "today's":
+        text = (tmp_path / "begun" / "recipe.yaml").read_text()
+        (tmp_path / "begun" / "recipe.yaml").write_text(re.sub(r", shards: \{[^}]*\}|\n +shards: \{[^}]*\}", "", text))
+        assert Dataset.open(str(tmp_path / "begun")).record.recipe.derivation.shards is None  # type: ignore[union-attr]
+    grow(source)
+    (source / "train" / "000003_stats.json").unlink()  # and grows still
+    assert gansynth.generate(begun).finished
+    assert bytes_of(tmp_path / "begun") == bytes_of(alone)
+    (alone / "train" / "000000.tar").write_bytes(b"damaged")
+    assert run(["repair", str(alone)]) == 0
+    assert bytes_of(alone) == bytes_of(tmp_path / "begun")
+    assert list(verify(Dataset.open(str(alone)))) == []
+
+
+def test_a_new_dataset_starts_from_all_that_there_is(source: Path, tmp_path: Path) -> None:
+    grow(source)
+    near = made(tmp_path / "near", **vary(source, vary={"count": 1}))
+    assert {row["parent"] for row in rows_of(near)} == {row["sample_id"] for row in rows_of(source)}
+
+
+def replaced(source: Path) -> None:
+    shutil.rmtree(source)
+    grow(source, seeds=["30-59", "0-29"])
+
+
+def half_lost(source: Path) -> None:
+    grow(source)
+    (source / "train" / "000000_stats.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [(replaced, "vary: .* holds other samples"), (half_lost, "vary: .* lacks shards")]
+)
+def test_any_other_change_of_the_source_is_refused(
+    change: Callable[[Path], None], says: str, source: Path, tmp_path: Path
+) -> None:
+    recipe = gansynth.Recipe.parse({**vary(source), "output": str(tmp_path / "near")})
+    gansynth.generate(recipe, shards=lambda plan: [plan.shard(0)])
+    change(source)
+    with pytest.raises(InputError, match=says) as caught:
+        gansynth.generate(recipe)
+    assert "\n" not in str(caught.value)
 
 
 # Styles
@@ -319,16 +428,6 @@ def test_an_unfinished_dataset_is_not_varied(clothes: Path, tmp_path: Path) -> N
     (tmp_path / "half" / "val" / "000000_stats.json").unlink()
     with pytest.raises(InputError, match="is unfinished"):
         made(tmp_path / "out", **vary(tmp_path / "half"))
-
-
-def test_a_dataset_that_changed_meanwhile_is_noticed(clothes: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(clothes, source)
-    recipe = gansynth.Recipe.parse({**vary(source), "output": str(tmp_path / "near")})
-    gansynth.generate(recipe, shards=lambda plan: [plan.shard(0)])
-    gansynth.generate(gansynth.Recipe.parse({**BASE, "seeds": ["0-29", "30-34"], "output": str(source)}))
-    with pytest.raises(GansynthError, match="vary"):
-        gansynth.generate(recipe)
 
 
 def test_variations_are_whole_without_the_dataset_they_come_from(

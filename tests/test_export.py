@@ -11,6 +11,8 @@ import pytest
 
 import gansynth
 from gansynth.cli import run
+from gansynth.errors import OutputError
+from gansynth.export import export
 from gansynth.training.sources import open_source
 
 
@@ -58,6 +60,38 @@ def test_a_part_can_be_exported(clothes: Path, tmp_path: Path) -> None:
     assert run(["export", str(clothes), str(tmp_path / "files"), *arguments]) == 0
     wanted = {path: digest for path, digest in expected(clothes, 0.6).items() if path.startswith("train/")}
     assert exported(tmp_path / "files") == wanted
+
+
+@pytest.mark.parametrize("kind", ["folder", "here", "link"])
+def test_a_folder_that_is_there_stays_the_one_it_is(
+    kind: str, clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it has to, being a mount point, or where a shell is."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    before = folder.stat().st_ino
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder if kind == "here" else tmp_path)
+    assert run(["export", str(clothes), {"folder": "files", "here": ".", "link": "link"}[kind]]) == 0
+    assert folder.stat().st_ino == before
+    assert exported(folder) == expected(clothes)
+    assert sorted(path.name for path in folder.iterdir()) == ["train", "val"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "link"]
+
+
+def test_what_cannot_all_be_moved_is_not_moved_at_all(clothes: Path, tmp_path: Path) -> None:
+    for blocked in ("train", "val"):
+        folder = tmp_path / blocked
+        folder.mkdir()
+
+        def block(count: int, place: Path = folder / blocked) -> None:
+            place.mkdir()
+            (place / "mine.txt").write_text("mine")
+
+        with pytest.raises(OutputError):
+            export(str(clothes), folder, on_start=block)
+        assert [path.name for path in folder.iterdir()] == [blocked]
+        assert [path.name for path in (folder / blocked).iterdir()] == ["mine.txt"]
 
 
 def test_images_without_classes_lie_in_the_folder_of_their_split(tmp_path: Path) -> None:

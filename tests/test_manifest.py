@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from gansynth import manifest
-from gansynth.errors import StoreError
+from gansynth.errors import StoreDamaged, StoreError
+from gansynth.store import Store
+from gansynth.where import parse
 
 METADATA = {"gansynth.format_version": "1", "gansynth.licence": "MIT"}
 Floats = npt.NDArray[np.float32]
@@ -156,3 +160,65 @@ def test_a_damaged_manifest_is_a_storage_error(damage: str) -> None:
     }[damage]
     with pytest.raises(StoreError, match="repair"):
         manifest.decode(damaged)
+
+
+# Damage
+
+
+WHOLE = manifest.encode([row(index) for index in range(20)], latents(20), METADATA)
+FOOTER = int.from_bytes(WHOLE[-8:-4], "little") + 8
+READ = ["sample_id", "z", "seed", "class_index"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, FOOTER - 1), st.integers(0, 255)), min_size=1, max_size=3),
+    st.sampled_from([None, "seed > 0"]),
+)
+def test_a_damaged_footer_is_damage_and_no_fault_of_storage(damage: list[tuple[int, int]], where: str | None) -> None:
+    data = bytearray(WHOLE)
+    for position, value in damage:
+        data[len(data) - FOOTER + position] = value
+    store = Store("memory://damaged-manifests")
+    store.publish("a.parquet", bytes(data))
+    keep = parse(where, manifest.schema(4)) if where else None
+    try:
+        found = manifest.read(store, "a.parquet", READ, keep)
+    except StoreDamaged as error:
+        assert "a.parquet: is not a readable manifest" in str(error) and "run `gansynth repair`" in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert found.column_names == READ and found.to_pylist() is not None
+
+
+class Broken(io.BytesIO):
+    """A connection that is lost while a file is read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError("connection reset")
+
+
+class Failing(Store):
+    """Storage of which the connection is lost, for once or for good."""
+
+    for_good = False
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        with self._reading(path):
+            yield Broken(WHOLE)
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        with self._reading(path):
+            if self.for_good:
+                raise OSError("connection reset")
+        return super().read(path, offset, length)
+
+
+def test_a_fault_of_storage_is_no_damage() -> None:
+    store = Failing("memory://failing-manifests")
+    store.publish("a.parquet", WHOLE)
+    assert manifest.read(store, "a.parquet", READ) == manifest.decode(WHOLE, READ)
+    store.for_good = True
+    with pytest.raises(StoreError, match="connection reset") as caught:
+        manifest.read(store, "a.parquet", READ)
+    assert not isinstance(caught.value, StoreDamaged)

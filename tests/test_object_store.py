@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -206,6 +209,56 @@ def test_a_bucket_that_does_not_exist_is_not_taken_for_an_empty_one(s3: Server) 
         assert not isinstance(error.value, StoreMissing)
     with pytest.raises(OutputError, match=r"cannot be written .*bucket does not exist"):
         store.writable()
+
+
+# Several processes
+
+# In a process of its own: a fork of this one would inherit locks of the server's threads.
+FORKING = """
+import multiprocessing, sys
+from gansynth.store import Store
+store = Store(sys.argv[1])
+store.publish("a", b"mine")
+
+def child(name):
+    assert store.read("a") == b"mine" and store.list()["a"] == 4 and store.create(name, b"")
+    if name == "child":
+        fork("grandchild")
+
+def fork(name):
+    process = multiprocessing.get_context("fork").Process(target=child, args=(name,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and store.exists(name)
+
+fork("child")
+store.publish("b", b"and the parent goes on")
+"""
+
+
+@pytest.mark.parametrize("place", ["s3://{bucket}/forked", "{folder}/forked"])
+def test_a_forked_process_reads_and_writes_through_the_store_of_its_parent(
+    place: str, s3: Server, bucket: str, tmp_path: Path
+) -> None:
+    url = place.format(bucket=bucket, folder=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, url], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(Store(url).list()) == {"a", "b", "child", "grandchild"}
+
+
+def test_a_store_sent_to_another_process_keeps_what_was_configured(
+    s3: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"key": KEY, "secret": SECRET})
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    sent = pickle.dumps(Store(f"s3://{bucket}/some/prefix"))
+    monkeypatch.delitem(fsspec.config.conf, "s3")
+    store = pickle.loads(sent)
+    store.publish("a", b"1")
+    assert store.read("a") == b"1" and store.create("b", b"2")
 
 
 # Secrets

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from gansynth.errors import RecipeError
 from gansynth.recipe import _TAKES, ImageFormat, Recipe
-from gansynth.recipe_file import parse_value
+from gansynth.recipe_file import parse_value, written
 
 BASE: dict[str, Any] = {"name": "small", "generator": "fake", "classes": [0, 1], "seeds": "0-9"}
 Overrides = dict[str, Any]
@@ -374,3 +374,14 @@ def test_a_text_that_is_no_yaml_is_refused_in_one_line(text: str) -> None:
 def test_image_options_have_their_defaults_filled_in(image: dict[str, Any], options: dict[str, Any]) -> None:
     assert ImageFormat(**image).options() == options
     assert ImageFormat(**options).options() == options
+
+
+# Writing
+
+
+TEXT = st.text(max_size=12) | st.sampled_from(["? y", "- x", "a: b", "null", "1_000", "<<", "=", "a\x85b", "\u2028"])
+
+
+@given(st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT, max_size=3), max_size=3))
+def test_what_is_written_comes_back(content: dict[str, Any]) -> None:
+    assert YAML(typ="safe", pure=True).load(written(content)) == content

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from ruamel.yaml import YAML
 
 from gansynth.balance import recipe_for
 from gansynth.errors import InputError, OutputError
 from gansynth.generators import describe
+from gansynth.mirror import local_path
 from gansynth.progress import counted
 from gansynth.recipe import Recipe
+from gansynth.recipe_file import written
+from gansynth.redaction import without_secrets
 from gansynth.training.sources import open_source
 
 
@@ -26,7 +27,7 @@ def register(app: App) -> None:
 
 def balance(
     *,
-    real: Path,
+    real: str,
     to: str,
     generator: str,
     truncation: float = 1.0,
@@ -41,7 +42,7 @@ def balance(
         gansynth balance --real photos --to max --generator runs/photos -o balance.yaml
 
     Args:
-        real: real images: a folder with a sub-folder for each class, a zip of such, WebDataset shards, IDX or npz.
+        real: real images: a folder with a sub-folder for each class, a zip of such, WebDataset shards, IDX or npz; or a URL.
         to: how many images of each class real and synthetic ones are to make together: max (as many as the largest class
             has), or a number.
         generator: makes them; it has to know the classes by the same names.
@@ -52,7 +53,7 @@ def balance(
     """
     if write is not None and write.exists():
         raise OutputError(f"--write: {write} exists already; choose another name, or delete it")
-    source = open_source(real)
+    source = open_source(local_path(real))
     found = Counter(item.label for item in source.items())
     counts = {class_name: found[label] for label, class_name in enumerate(source.classes)}
     content = recipe_for(generator, describe(generator), counts, to, truncation, first_seed, name)
@@ -60,16 +61,9 @@ def balance(
         print("no class lacks any image, so there is nothing to make", file=sys.stderr)
         return 0
     Recipe.parse(content)
-    buffer = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # documented, but typed None
-    yaml.default_flow_style = None
-    yaml.width = 120
-    yaml.dump(content, buffer)
-    text = (
-        f"# Fills up the classes of {real} ({counted(sum(counts.values()), 'image')}); written by gansynth balance.\n"
-        + buffer.getvalue()
-    )
+    images = counted(sum(counts.values()), "image")
+    text = f"# Fills up the classes of {without_secrets(real)!r} ({images}); written by gansynth balance.\n"
+    text += written(content)
     if write is None:
         print(text, end="")
         return 0

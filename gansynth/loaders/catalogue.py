@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pyarrow as pa
 from gansynth import manifest
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError, StoreDamaged, StoreMissing
+from gansynth.index import shards_listed
 from gansynth.store import Store
 from gansynth.where import Condition, fitting
 
@@ -156,7 +156,7 @@ def _written(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple
     """Samples and bytes of the tar of each shard: from the index of a finished dataset, else from the receipts."""
     index = dataset.store.find(f"{split}.index.json")
     if index is not None:
-        listed = json.loads(index)["shardlist"]
+        listed = shards_listed(index, f"{dataset.store.place}/{split}.index.json")
         if len(listed) == len(numbers):  # it has an entry a shard, in order
             return {
                 number: (entry["nsamples"], entry["filesize"])

@@ -137,6 +137,24 @@ def test_a_loader_reads_the_same_samples_as_from_a_folder(remote: str, s3: Serve
     assert len(tars) == 3, "three samples, each by its range"
 
 
+# In a process of its own: a fork of this one would inherit locks of the server's threads.
+LOADING = """
+import sys
+from torch.utils.data import DataLoader
+from gansynth import open_dataset
+dataset = open_dataset(sys.argv[1], columns=["key"], batch_size=16)
+loader = DataLoader(dataset, batch_size=16, num_workers=2, multiprocessing_context="fork", timeout=60)
+print(*(key for epoch in range(2) for batch in loader for key in batch["key"]))
+"""
+
+
+def test_forked_workers_of_a_loader_read_it(remote: str, dataset: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADING, remote], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    keys = [sample["key"] for sample in open_dataset(str(dataset), columns=["key"])]
+    assert Counter(done.stdout.split()) == Counter(keys * 2)
+
+
 def test_commands_read_a_dataset_on_s3(remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert command("status", remote) == 0
