@@ -374,6 +374,42 @@ def test_torchdata_goes_on_in_the_middle_of_an_epoch_and_at_its_end(tints: str, 
     assert [batch["key"] for batch in ended] == epochs[2]
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (3, False), (2, True)])
+def test_torchdata_goes_on_from_the_first_batches_of_any_epoch(tints: str, workers: int, persistent: bool) -> None:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def loader() -> Any:
+        dataset = open_dataset(tints, where="seed < 10 and label == 1", columns=["key"], batch_size=4)
+        return StatefulDataLoader(dataset, batch_size=4, num_workers=workers, persistent_workers=persistent)
+
+    whole, epochs, states = loader(), [], {}
+    for epoch in range(5):
+        batches = iter(whole)
+        states[epoch, 0] = whole.state_dict()
+        first = next(batches)["key"]
+        states[epoch, 1] = whole.state_dict()
+        epochs.append([first, *(batch["key"] for batch in batches)])
+    assert len({str(epoch) for epoch in epochs}) == 5
+    for epoch, begun in ((0, 0), (0, 1), (3, 0), (3, 1)):
+        resumed = loader()
+        resumed.load_state_dict(states[epoch, begun])
+        assert [batch["key"] for batch in resumed] == epochs[epoch][begun:], f"epoch {epoch}, batch {begun}"
+        assert [batch["key"] for batch in resumed] == epochs[epoch + 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_counts_for_a_loop_that_stops_at_its_known_length(tints: str, workers: int) -> None:
+    dataset = open_dataset(tints, where="seed < 8 and label == 1", columns=["key"], batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+    assert len(dataset) % 4 == 0, "so that no batch is short and nothing asks for more samples than there are"
+    epochs = []
+    for _ in range(3):
+        batches = iter(loader)
+        epochs.append([next(batches)["key"] for _ in range(len(loader))])
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
 def test_an_epoch_left_half_way_sets_workers_not_apart(tints: str) -> None:
     loader = DataLoader(open_dataset(tints, columns=["key"], batch_size=50), batch_size=50, num_workers=3)
     next(iter(loader))

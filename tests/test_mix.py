@@ -181,6 +181,34 @@ def test_a_mixture_can_be_gone_on_with(photos: Path, synthetic_place: str, balan
         assert seen(resumed) == epochs[1]
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (3, False), (2, True)])
+def test_torchdata_goes_on_from_the_first_batches_of_any_epoch(
+    photos: Path, synthetic_place: str, workers: int, persistent: bool
+) -> None:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def loader() -> Any:
+        dataset = mix(photos, opened(synthetic_place), ratio={0: 0.6, 4: 0.1}, balance=persistent)
+        return StatefulDataLoader(dataset, batch_size=8, num_workers=workers, persistent_workers=persistent)
+
+    def seen(batches: Any) -> list[bytes]:
+        return [batch["image"].numpy().tobytes() for batch in batches]
+
+    whole, epochs, states = loader(), [], {}
+    for epoch in range(5):
+        batches = iter(whole)
+        states[epoch, 0] = whole.state_dict()
+        first = next(batches)
+        states[epoch, 1] = whole.state_dict()
+        epochs.append(seen([first, *batches]))
+    for epoch, begun in ((0, 0), (0, 1), (3, 0), (3, 1)):
+        resumed = loader()
+        resumed.load_state_dict(states[epoch, begun])
+        assert seen(resumed) == epochs[epoch][begun:], f"epoch {epoch}, batch {begun}"
+        assert seen(resumed) == epochs[epoch + 1]
+
+
 def test_workers_and_ranks_share_the_real_images(photos: Path, synthetic_place: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     found = []
