@@ -125,6 +125,20 @@ def test_images_come_as_asked_for(format_name: str, tmp_path: Path) -> None:
     assert torch.equal(scaled, tensor.float() / 255)
 
 
+def test_every_column_can_be_had(tints: str) -> None:
+    rows = {row["key"]: row for row in manifest_rows(tints)}
+    columns = manifest.schema(4).names
+    for sample in open_dataset(tints, where="seed < 3", columns=columns):
+        assert sample.keys() == {"image", *columns}
+        assert sample["image_bytes"] == rows[sample["key"]]["image_bytes"]
+        assert sample["image_offset"] == rows[sample["key"]]["image_offset"]
+
+
+def test_a_place_may_be_a_path(tints: str) -> None:
+    assert keys(open_dataset(Path(tints), columns=["key"])) == keys(open_dataset(tints, columns=["key"]))
+    assert len(open_dataset([Path(tints)])) == len(open_dataset(tints))
+
+
 def test_every_epoch_has_another_order_and_the_same_samples(tints: str) -> None:
     dataset = open_dataset(tints, columns=["key"])
     first, second = keys(dataset), keys(dataset)
@@ -491,12 +505,19 @@ def test_labels_that_mean_several_classes_are_refused(tints: str, tmp_path: Path
         {"split": "test"},
         {"columns": ["colour"]},
         {"batch_size": 0},
+        {"batch_size": 1.5},
         {"mixed_shards": 0},
+        {"seed": -1},
+        {"seed": "x"},
+        {"image": "numpy"},
+        {"uneven": "dropp"},
+        {"url": 7},
+        {"url": [b"data"]},
     ],
 )
 def test_what_a_dataset_does_not_have_is_refused(tints: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(arguments))):
-        open_dataset(tints, **arguments)
+        open_dataset(**{"url": tints, **arguments})
     with pytest.raises(GansynthError):
         open_dataset([])
 

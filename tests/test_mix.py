@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -252,11 +253,53 @@ def iter_of(samples: list[Any]) -> Any:
     return Stream()
 
 
+def test_an_iterable_dataset_is_a_stream_though_it_has_a_length(synthetic_place: str) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __len__(self) -> int:
+            return 9
+
+        def __iter__(self) -> Any:
+            return iter([Pairs()[index] for index in range(9)])
+
+    samples = list(mix(Stream(), opened(synthetic_place), ratio=0.5, class_names=NAMES))
+    assert numbers(samples) == Counter(range(9))
+
+
+def test_a_stream_is_told_the_epoch(synthetic_place: str) -> None:
+    def fresh() -> Any:
+        return mix(opened(synthetic_place), opened(synthetic_place, seed=1), ratio=0.25, class_names=NAMES)
+
+    whole = fresh()
+    epochs = [[sample["image"].numpy().tobytes() for sample in whole] for _ in range(2)]
+    assert sorted(epochs[0]) != epochs[0] != epochs[1]
+    stopped = fresh()
+    stopped.set_epoch(1)
+    samples = iter(stopped)
+    for _ in range(50):
+        next(samples)
+    resumed = fresh()
+    resumed.load_state_dict(stopped.state_dict())
+    assert [sample["image"].numpy().tobytes() for sample in resumed] == epochs[1][50:]
+
+
+def test_real_images_may_be_at_a_path_or_a_url(photos: Path, synthetic_place: str, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
+    for real in (photos, photos.as_uri(), tmp_path / "photos.zip", (tmp_path / "photos.zip").as_uri()):
+        samples = list(mix(real, opened(synthetic_place), ratio=0.5))
+        assert numbers(samples) == Counter(range(36)), real
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"ratio": 1.5}, "share of synthetic samples"),
         ({"ratio": lambda epoch: -1}, "share of synthetic samples"),
+        ({"ratio": lambda epoch: None}, "share of synthetic samples"),
+        ({"ratio": {}}, "share of synthetic samples"),
+        ({"ratio": {"first": 0.5}}, "share of synthetic samples"),
+        ({"ratio": "half"}, "share of synthetic samples"),
+        ({"schedule": "steps"}, "schedule: saw 'steps'"),
+        ({"uneven": "dropp"}, "uneven: saw 'dropp'"),
         ({"class_names": ["a", "b", "c"]}, "none of the real ones"),
         ({"class_names": ["tint 0", "tint 1"]}, "class_names"),
         ({"class_names": ["tint 0", "tint 1", "tint 1"]}, "class_names"),

@@ -36,16 +36,20 @@ class Blend:
 
     def share(self, when: int) -> float:
         """The share at an epoch or step. Raises InputError unless it is in [0, 1]."""
-        if callable(self.ratio):
-            found = float(self.ratio(when))
-        elif isinstance(self.ratio, Mapping):
-            points = sorted(self.ratio.items())
-            found = float(np.interp(when, [x for x, _ in points], [y for _, y in points]))
-        else:
-            found = float(self.ratio)
-        if not 0 <= found <= 1:
-            raise InputError(f"ratio: saw {found:g}; it is the share of synthetic samples, from 0 to 1")
-        return found
+        found: object = self.ratio(when) if callable(self.ratio) else self.ratio
+        try:
+            if isinstance(found, Mapping):
+                points = sorted(found.items())
+                found = np.interp(when, [x for x, _ in points], [y for _, y in points])
+            share = float(found)  # type: ignore[arg-type]  # what is no number is told below
+        except (TypeError, ValueError):
+            share = math.nan
+        if not 0 <= share <= 1:
+            seen = repr(found) if math.isnan(share) else f"{share:g}"
+            raise InputError(
+                f"ratio: saw {seen}; it is the share of synthetic samples, from 0 to 1, or such shares by {self.schedule}"
+            )
+        return share
 
     def batches(self, reader: Reader, epoch: int, first_step: int, real: float, synthetic: int) -> Iterator[Bools]:
         """Which samples of each batch of a worker are synthetic; the shares are kept from batch to batch.

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, count, islice, repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import IterableDataset
 
 from gansynth.errors import InputError
+from gansynth.loaders.arguments import one_of
 from gansynth.loaders.blend import Blend, Bools, Ratio, Schedule
 from gansynth.loaders.dataset import SynthesizedDataset
 from gansynth.loaders.epochs import EpochDataset, Sample
 from gansynth.loaders.order import Reader, Uneven, deal, share
 from gansynth.loaders.pools import Pools
 from gansynth.loaders.real import Real, RealDataset, RealFiles, RealStream
+from gansynth.mirror import local_path
 
 _REAL = 10  # purpose of a stream of random numbers; order.py and pools.py have others
 _CYCLE = 1 << 32  # between the orders of one epoch's passes over the synthetic samples
@@ -42,9 +45,12 @@ def mix(
     and the same again if there are not enough.
 
     Args:
-        real: a folder of images with a sub-folder for each class (or a zip of such, IDX or npz files); a PyTorch dataset with
-            a length, of (image, label); or an iterable of these such as a WebDataset, which has to deal itself out to ranks
-            and workers. Images are made square and of the synthetic ones' size, but for tensors, which stay as they are.
+        real: a folder of images with a sub-folder for each class (or a zip of such, IDX or npz files), or the URL of one,
+            of which a local copy is kept; a PyTorch dataset with a length, of (image, label); or an iterable of these such
+            as a WebDataset, which has to deal itself out to ranks and workers. Images are made square and of the synthetic
+            ones' size, but for tensors, which stay as they are. Going on in the middle of an epoch is exact with a stream
+            that gives the same order again for an epoch, which it is told by `set_epoch` if it has that; one that shuffles
+            without a seed repeats some samples and leaves others out.
         synthetic: from `open_dataset`; its `batch_size`, `image` and `seed` hold for the mixture.
         ratio: share of synthetic samples: a number from 0 to 1; a mapping such as {0: 0.8, 30: 0.2}, with straight lines
             between; or a function.
@@ -59,6 +65,9 @@ def mix(
     """
     if synthetic.catalogue.resolution is None or synthetic.image == "bytes":
         raise InputError('synthetic: images of one size, as "tensor" or "pil", are needed; open the dataset so')
+    one_of("schedule", schedule, Schedule)
+    if uneven is not None:
+        one_of("uneven", uneven, Uneven)
     blend = Blend(ratio, schedule, synthetic.batch_size)
     blend.share(0)
     found = _real(real, synthetic, class_names)
@@ -75,8 +84,10 @@ def mix(
 
 def _real(real: Any, synthetic: SynthesizedDataset, class_names: Sequence[str] | None) -> Real | RealStream:
     arguments: Any = (synthetic.catalogue.resolution, synthetic.image, class_names)
-    if isinstance(real, str | Path):
-        return RealFiles(Path(real).expanduser(), *arguments)
+    if isinstance(real, str | os.PathLike):
+        return RealFiles(local_path(os.fspath(real)), *arguments)
+    if isinstance(real, IterableDataset):  # some have a length all the same, and a __getitem__ that only raises
+        return RealStream(real, *arguments)
     if hasattr(real, "__getitem__") and hasattr(real, "__len__"):
         return RealDataset(real, *arguments)
     if hasattr(real, "__iter__"):
@@ -141,7 +152,7 @@ class MixedDataset(EpochDataset):
         skipped = list(islice(places, skip))
         stream: Iterator[tuple[Any, int]] = iter(())
         if isinstance(self._real, RealStream):
-            stream = islice(iter(self._real), sum(1 for place in skipped if place is None), None)
+            stream = islice(self._real.samples(epoch), sum(1 for place in skipped if place is None), None)
         with self._synthetic.reading() as read:
             for place in places:
                 if isinstance(place, tuple):
