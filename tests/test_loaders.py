@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -163,6 +164,13 @@ def test_a_rejected_sample_is_never_read(tmp_path: Path) -> None:
     position = table.schema.get_field_index("status")
     pq.write_table(table.set_column(position, table.schema.field(position), [status]), path)
     assert len(keys(open_dataset(place, columns=["key"], where="seed >= 0"))) == len(table) - 1
+
+
+def test_class_names_are_those_of_the_samples_that_fit(tints: str, tmp_path: Path) -> None:
+    assert open_dataset(tints, where="class_name != 'tint 1'").class_names == {0: "tint 0", 2: "tint 2"}
+    dense = made(tmp_path / "dense", classes=["tint 2"], labels="dense", seeds="0-3")
+    both = open_dataset([tints, dense], where="class_name == 'tint 2' and parent is None and label == 2")
+    assert both.class_names == {2: "tint 2"}
 
 
 def test_several_datasets_are_read_as_one(tints: str, tmp_path: Path) -> None:
@@ -327,6 +335,20 @@ def test_a_state_of_another_arrangement_is_refused(tints: str) -> None:
     state = open_dataset(tints).state_dict()
     with pytest.raises(InputError, match="state"):
         open_dataset(tints, seed=1).load_state_dict(state)
+
+
+def test_a_state_of_other_samples_is_refused_and_one_of_a_moved_dataset_is_not(tints: str, tmp_path: Path) -> None:
+    where = "class_name == 'tint 0'"
+    state = open_dataset(tints, where=where).state_dict()
+    other = open_dataset(tints, where="class_name == 'tint 1'")
+    assert len(other) == len(open_dataset(tints, where=where))
+    with pytest.raises(InputError, match="digest of the samples"):
+        other.load_state_dict(state)
+    shutil.copytree(tints, tmp_path / "elsewhere")
+    open_dataset(tmp_path / "elsewhere", where=where).load_state_dict(state)
+    like = made(tmp_path / "like", splits={"train": 0.9, "val": 0.1}, latent="normal")
+    with pytest.raises(InputError, match="digest of the samples"):
+        open_dataset(like, where=where).load_state_dict(state)
 
 
 def _read_as_rank(rank: int, place: str, address: str, results: Any) -> None:

@@ -245,6 +245,71 @@ def test_a_stream_deals_itself_out(photos: Path, synthetic_place: str) -> None:
     assert len(list(resumed)) == len(list(samples))
 
 
+@pytest.mark.parametrize("change", [{"ratio": 0.6}, {"ratio": {0: 0.5, 3: 0.6}}, {"ratio": lambda epoch: 0.5}])
+def test_a_state_of_another_ratio_or_other_samples_is_refused(
+    photos: Path, synthetic_place: str, change: dict[str, Any]
+) -> None:
+    state = mix(photos, opened(synthetic_place), ratio=0.5).state_dict()
+    mix(photos, opened(synthetic_place), ratio=0.5).load_state_dict(state)
+    with pytest.raises(InputError, match=r"ratio 0\.5, but here is ratio"):
+        mix(photos, opened(synthetic_place), **change).load_state_dict(state)
+    with pytest.raises(InputError, match="digest of the samples"):
+        mix(photos, opened(synthetic_place, where="seed < 20"), ratio=0.5).load_state_dict(state)
+
+
+def test_a_foreign_class_is_left_out_by_a_condition(photos: Path, synthetic_place: str, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "two")
+    shutil.rmtree(tmp_path / "two/tint 1")
+    with pytest.raises(InputError, match=r"'tint 1' is none of the real ones.*leave it out with `where`"):
+        mix(tmp_path / "two", opened(synthetic_place))
+    dataset = mix(tmp_path / "two", opened(synthetic_place, where="class_name != 'tint 1'"), ratio=0.5)
+    assert {sample["label"] for sample in dataset if sample["is_synthetic"]} == {0, 1}
+
+
+def test_images_without_a_class_are_none_of_several_classes(photos: Path, synthetic_place: str, tmp_path: Path) -> None:
+    options = {"resolution": 16, "num_classes": 0, "z_dim": 4}
+    recipe = {"name": "plain", "generator": "fake", "generator_options": options, "seeds": "0-39"}
+    gansynth.generate(gansynth.Recipe.parse({**recipe, "output": str(tmp_path / "plain")}))
+    for place in (tmp_path / "plain", [synthetic_place, tmp_path / "plain"]):
+        with pytest.raises(InputError, match="no class, but the real ones have 3 classes"):
+            mix(photos, opened(place))
+    single = mix(photos / "tint 0", opened(tmp_path / "plain"), ratio=0.5)
+    assert {sample["label"] for sample in single} == {0}
+    nameless = mix([Pairs()[index] for index in range(9)], opened(tmp_path / "plain"), ratio=0.5)
+    with pytest.raises(InputError, match="no class, but a real one has label"):
+        list(nameless)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("real", "made", "says"),
+    [
+        (torch.rand(3, 16, 16), {}, r"float32 .*, but the synthetic ones uint8"),
+        (
+            torch.zeros(3, 8, 8, dtype=torch.uint8),
+            {},
+            r"\[3, 8, 8\], but the synthetic ones uint8 tensors \[3, 16, 16\]",
+        ),
+        (torch.zeros(3, 16, 16, dtype=torch.uint8), {"transform": torch.Tensor.float}, "uint8 .*, but the synthetic"),
+        (torch.zeros(3, 16, 16, dtype=torch.uint8), {"image": "pil"}, "uint8 .*, but the synthetic ones PIL"),
+    ],
+)
+def test_real_and_synthetic_images_of_different_kinds_are_refused(
+    synthetic_place: str, real: torch.Tensor, made: dict[str, Any], says: str, workers: int
+) -> None:
+    dataset = mix([(real, 0)] * 9, opened(synthetic_place, **made), ratio=0.5, class_names=NAMES)
+    with pytest.raises(InputError, match=says):
+        list(DataLoader(dataset, batch_size=8, num_workers=workers))
+
+
+def test_a_transform_may_make_sizes_equal(synthetic_place: str) -> None:
+    real = [(torch.zeros(3, 8, 8, dtype=torch.uint8), 0)] * 9
+    dataset = mix(real, opened(synthetic_place), class_names=NAMES, transform=lambda image: image[:, :8, :8])
+    assert {sample["image"].shape for sample in dataset} == {(3, 8, 8)}
+    dataset = mix(real, opened(synthetic_place), class_names=NAMES, transform=lambda image: image.float())
+    assert len(list(dataset)) == 18
+
+
 def iter_of(samples: list[Any]) -> Any:
     class Stream(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Any:

@@ -34,6 +34,14 @@ class Blend:
     schedule: Schedule
     batch_size: int
 
+    def __str__(self) -> str:
+        """For comparing: of functions nothing can be said but that they are."""
+        if callable(self.ratio):
+            return f"a function of the {self.schedule}"
+        if isinstance(self.ratio, Mapping):
+            return f"{ {when: float(share) for when, share in sorted(self.ratio.items())} } by {self.schedule}"
+        return f"{float(self.ratio):g}"
+
     def share(self, when: int) -> float:
         """The share at an epoch or step. Raises InputError unless it is in [0, 1]."""
         found: object = self.ratio(when) if callable(self.ratio) else self.ratio

@@ -109,7 +109,7 @@ class SynthesizedDataset(EpochDataset):
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Label -> name of the class."""
+        """Label -> name of each class of which there are samples; labels are those of the whole dataset."""
         return self.catalogue.class_names
 
     def __len__(self) -> int:
@@ -152,6 +152,7 @@ class SynthesizedDataset(EpochDataset):
         return {
             "samples": len(order),
             "shards": len(order.counts),
+            "digest of the samples": self.catalogue.digest,
             "shuffle": order.shuffle,
             "seed": order.seed,
             "mixed_shards": order.mixed_shards,

@@ -17,6 +17,7 @@ from gansynth.loaders.arguments import one_of
 from gansynth.loaders.blend import Blend, Bools, Ratio, Schedule
 from gansynth.loaders.dataset import SynthesizedDataset
 from gansynth.loaders.epochs import EpochDataset, Sample
+from gansynth.loaders.images import form
 from gansynth.loaders.order import Reader, Uneven, deal, share
 from gansynth.loaders.pools import Pools
 from gansynth.loaders.real import Real, RealDataset, RealFiles, RealStream
@@ -57,11 +58,13 @@ def mix(
         schedule: what such a mapping or function goes by: the epoch, or the step (batches of this rank).
         balance: give every class equally often, from either side; real images of rare classes then come several times.
         class_names: names of the real classes in the order of their labels, where the data has none of its own.
-        transform: applied to all images.
+        transform: applied to all images, which have to be of one dtype before it: real tensors with values from 0 to 1 do not
+            go with synthetic ones from 0 to 255.
         uneven: as in `open_dataset`, for the real images.
 
     Raises:
         InputError: class names do not match, there are no real images, or what is asked for cannot be had from a stream.
+            While reading: real tensors are of another dtype or shape than the synthetic ones, or an image cannot be used.
     """
     if synthetic.catalogue.resolution is None or synthetic.image == "bytes":
         raise InputError('synthetic: images of one size, as "tensor" or "pil", are needed; open the dataset so')
@@ -71,7 +74,7 @@ def mix(
     blend = Blend(ratio, schedule, synthetic.batch_size)
     blend.share(0)
     found = _real(real, synthetic, class_names)
-    labels = _numbering(found.class_names, synthetic.class_names)
+    labels = _numbering(found, synthetic)
     if isinstance(found, RealStream) and (balance or schedule == "step"):
         what = "balance" if balance else "schedule by step"
         raise InputError(
@@ -97,21 +100,36 @@ def _real(real: Any, synthetic: SynthesizedDataset, class_names: Sequence[str] |
     )
 
 
-def _numbering(real: Sequence[str], synthetic: dict[int, str]) -> dict[int, int]:
+def _numbering(real: Real | RealStream, synthetic: SynthesizedDataset) -> dict[int, int]:
     """Label of each synthetic class in the real data's numbering."""
-    if synthetic and not real:
+    names, made = list(real.class_names), synthetic.class_names
+    if made and not names:
         raise InputError(
-            f"class_names: the real images have none, so nothing tells which of them is {next(iter(synthetic.values()))!r}; pass "
+            f"class_names: the real images have none, so nothing tells which of them is {next(iter(made.values()))!r}; pass "
             f"class_names, in the order of the labels"
         )
-    if repeated := next((name for name in real if list(real).count(name) > 1), None):
+    if repeated := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"class_names: {repeated!r} is there twice; name every class differently")
-    if foreign := [name for name in synthetic.values() if name not in real]:
+    if foreign := [name for name in made.values() if name not in names]:
         raise InputError(
-            f"class_names: the synthetic class {foreign[0]!r} is none of the real ones ({', '.join(real[:8])}{', ...' * (len(real) > 8)}); "
+            f"class_names: the synthetic class {foreign[0]!r} is none of the real ones ({', '.join(names[:8])}{', ...' * (len(names) > 8)}); "
             f"pass class_names that agree, or leave it out with `where`"
         )
-    return {label: list(real).index(name) for label, name in synthetic.items()} or {0: 0}
+    labels = {label: names.index(name) for label, name in made.items()}
+    if synthetic.catalogue.unlabelled:
+        if len(names) > 1:
+            raise unlabelled(
+                f"the real ones have {len(names)} classes ({', '.join(names[:8])}{', ...' * (len(names) > 8)})"
+            )
+        labels[0] = 0
+    return labels
+
+
+def unlabelled(seen: str) -> InputError:
+    return InputError(
+        f"synthetic: images of an unconditional generator have no class, but {seen}; take real images of one class, or a dataset "
+        f"of a conditional generator"
+    )
 
 
 class MixedDataset(EpochDataset):
@@ -153,22 +171,34 @@ class MixedDataset(EpochDataset):
         stream: Iterator[tuple[Any, int]] = iter(())
         if isinstance(self._real, RealStream):
             stream = islice(self._real.samples(epoch), sum(1 for place in skipped if place is None), None)
+        forms: dict[bool, str] = {}
         with self._synthetic.reading() as read:
             for place in places:
                 if isinstance(place, tuple):
                     sample = read(*place)
-                    yield self._sample(sample["image"], self._labels[sample["label"]], True)
-                elif (found := self._read_real(place, stream)) is not None:
-                    yield self._sample(*found, False)
+                    found = sample["image"], self._labels[sample["label"]]
+                elif (taken := self._read_real(place, stream)) is not None:
+                    found = taken
                 else:
                     return
+                yield self._sample(*found, isinstance(place, tuple), forms)
 
     def _read_real(self, place: int | None, stream: Iterator[tuple[Any, int]]) -> tuple[Any, int] | None:
         if place is None or isinstance(self._real, RealStream):
             return next(stream, None)
         return self._real.read(place)
 
-    def _sample(self, image: Any, label: int, synthetic: bool) -> Sample:
+    def _sample(self, image: Any, label: int, synthetic: bool, forms: dict[bool, str]) -> Sample:
+        """A sample; `forms` has the form of the last image of either side."""
+        if label and self._synthetic.catalogue.unlabelled:
+            raise unlabelled(f"a real one has label {label}")
+        forms[synthetic] = form(image, with_shape=self._transform is None)
+        if len(set(forms.values())) > 1:
+            raise InputError(
+                f"real: the images are {forms[False]}, but the synthetic ones {forms[True]}, and a batch cannot hold both; let the "
+                f"real data give PIL images, or uint8 tensors of that size, with a transform for both in mix, or pass open_dataset "
+                f"a transform that makes of the synthetic images what the real ones are"
+            )
         return {
             "image": self._transform(image) if self._transform else image,
             "label": label,
@@ -229,7 +259,10 @@ class MixedDataset(EpochDataset):
         return {
             "real": real,
             "samples": len(self._order),
+            "digest of the samples": self._synthetic.catalogue.digest,
+            "ratio": str(self._blend),
             "seed": self._order.seed,
+            "mixed_shards": self._order.mixed_shards,
             "batch_size": self._blend.batch_size,
             "balance": self._pools is not None,
         }
