@@ -20,8 +20,11 @@ from torch.utils.data import DataLoader
 import gansynth
 from gansynth.errors import InputError
 from gansynth.loaders import mix, open_dataset
-from gansynth.loaders.blend import Blend
+from gansynth.loaders.blend import Blend, turns
+from gansynth.loaders.catalogue import Catalogue
 from gansynth.loaders.order import Reader
+from gansynth.loaders.pools import Pools
+from gansynth.loaders.real import RealDataset
 
 NAMES = ["tint 0", "tint 1", "tint 2"]
 COUNTS = {"tint 0": 24, "tint 1": 9, "tint 2": 3}
@@ -152,6 +155,61 @@ def test_classes_are_balanced(photos: Path, synthetic_place: str) -> None:
     assert sum(sample["is_synthetic"] for sample in samples) == pytest.approx(0.25 * len(samples), abs=1)
 
 
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """1,203 images in 41 shards: 400 of each of the first three classes, and 3 of the last."""
+    place = str(tmp_path_factory.mktemp("data") / "many")
+    recipe = {
+        "name": "many",
+        "generator": "fake",
+        "generator_options": {"resolution": 16, "num_classes": 4, "z_dim": 4},
+        "classes": "all",
+        "seeds": [{"seeds": "0-399", "classes": NAMES}, {"seeds": "400-402", "classes": ["tint 3"]}],
+        "samples_per_shard": 30,
+    }
+    gansynth.generate(gansynth.Recipe.parse({**recipe, "output": place}))
+    return place
+
+
+@pytest.mark.parametrize("mixed_shards", [1, 8])
+def test_balanced_classes_open_few_shards(many_shards: str, mixed_shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = [(torch.full((3, 16, 16), index % 4, dtype=torch.uint8), index % 4) for index in range(300)]
+    synthetic = opened(many_shards, mixed_shards=mixed_shards)
+    data = mix(real, synthetic, class_names=[*NAMES, "tint 3"], ratio=0.5, balance=True)
+    opened_shards: list[str] = []
+    rows = Catalogue.rows
+
+    def counted(catalogue: Catalogue, shard: Any, columns: Any) -> Any:
+        opened_shards.append(shard.stem)
+        return rows(catalogue, shard, columns)
+
+    monkeypatch.setattr(Catalogue, "rows", counted)
+    samples = list(data)
+    counts = Counter((sample["label"], sample["is_synthetic"]) for sample in samples)
+    assert len(counts) == 8 and all(abs(count - 75) <= 15 for count in counts.values())
+    # As many samples are in 10 shards, and 8 may be at hand besides; the rare class needs its own.
+    assert len(opened_shards) <= 24
+    rare = {s["image"].numpy().tobytes() for s in samples if s["is_synthetic"] and s["label"] == 3}
+    assert len(rare) == 3, "all of a rare class is given"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_balanced_classes_have_no_sample_twice_while_there_are_enough(many_shards: str, workers: int) -> None:
+    synthetic = opened(many_shards, where=f"class_name in {tuple(NAMES)}")
+    real = RealDataset([(torch.zeros(3, 16, 16), index % 3) for index in range(9)], 16, "tensor", NAMES)
+    pools = Pools(real, synthetic, {0: 0, 1: 1, 2: 2})
+
+    def places(epoch: int) -> list[Any]:
+        readers = [Reader(worker=worker, workers=workers) for worker in range(workers)]
+        return [place for reader in readers for place in pools.places([True] * (900 // workers), epoch, reader)]
+
+    first = places(0)
+    assert len(set(first)) >= 0.97 * len(first) and set(places(1)) != set(first)
+    assert places(0) == first, "an order is decided by seed and epoch"
+    few = list(pools.places([True] * 240, 0, Reader()))
+    assert len(set(few)) == 240
+
+
 def test_a_class_without_real_images_comes_from_the_synthetic_ones(photos: Path, synthetic_place: str) -> None:
     real = [sample for sample in mix(photos, opened(synthetic_place), ratio=0.0) if sample["label"] != 2]
     pairs = [(sample["image"], sample["label"]) for sample in real]
@@ -224,6 +282,37 @@ def test_workers_and_ranks_share_the_real_images(photos: Path, synthetic_place: 
             for image, synthetic in zip(batch["image"], batch["is_synthetic"].tolist(), strict=True)
         ]
     assert numbers(found) == Counter(range(36))
+
+
+@pytest.mark.parametrize("workers", [0, 2, 4])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"balance": True}, {"ratio": {0: 0.0, 20: 1.0}, "schedule": "step"}, {"ratio": 1.0}]
+)
+def test_a_loader_knows_its_number_of_batches(
+    photos: Path, synthetic_place: str, workers: int, arguments: dict[str, Any]
+) -> None:
+    loader = DataLoader(mix(photos, opened(synthetic_place), **arguments), batch_size=8, num_workers=workers)
+    for _ in range(2):
+        length = len(loader)
+        sizes = [len(batch["label"]) for batch in loader]
+        assert len(sizes) == length
+        assert set(sizes[:-1]) <= {8}, "only the last batch may be short"
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_real_images_come_in_the_same_order_to_any_number_of_workers(
+    photos: Path, synthetic_place: str, workers: int
+) -> None:
+    def read(workers: int) -> tuple[list[int], list[bool], list[bytes]]:
+        loader = DataLoader(mix(photos, opened(synthetic_place), ratio=0.7), batch_size=8, num_workers=workers)
+        batches = list(loader)
+        flags = torch.cat([batch["is_synthetic"] for batch in batches])
+        images = torch.cat([batch["image"] for batch in batches])
+        return images[~flags, 0, 0, 0].tolist(), flags.tolist(), [image.numpy().tobytes() for image in images[flags]]
+
+    real, flags, synthetic = read(workers)
+    assert (real, flags) == read(0)[:2]
+    assert len(set(synthetic)) == len(synthetic) == 84, "none twice while there are enough"
 
 
 def test_a_stream_deals_itself_out(photos: Path, synthetic_place: str) -> None:
@@ -402,12 +491,28 @@ def test_a_real_sample_that_is_none_is_refused(synthetic_place: str, sample: Any
 
 
 @given(
+    flags=st.lists(st.booleans(), max_size=60), batch_size=st.integers(1, 9), workers=st.integers(1, 5), data=st.data()
+)
+def test_turns_deal_every_batch_to_one_worker(
+    flags: list[bool], batch_size: int, workers: int, data: st.DataObject
+) -> None:
+    dealt = [turns(np.array(flags, bool), batch_size, Reader(worker=w, workers=workers)) for w in range(workers)]
+    assert sorted(position for part in dealt for position in part.real) == list(range(flags.count(False)))
+    begins = 0
+    for worker, part in enumerate(dealt):
+        assert part.synthetic == begins
+        begins += int(part.flags.sum())
+        wanted = [flags[b : b + batch_size] for b in range(0, len(flags), batch_size)][worker::workers]
+        assert part.flags.tolist() == [flag for batch in wanted for flag in batch]
+
+
+@given(
     share=st.floats(0, 0.99),
     real=st.integers(1, 200),
     batch_size=st.integers(1, 40),
 )
 def test_a_blend_uses_up_the_real_images_and_keeps_the_share(share: float, real: int, batch_size: int) -> None:
-    chosen = np.concatenate(list(Blend(share, "epoch", batch_size).batches(Reader(), 0, 0, real, 10)))
+    chosen = Blend(share, "epoch", batch_size).flags(0, 0, real, 10)
     assert (~chosen).sum() == real
     running = np.cumsum(chosen) - share * np.arange(1, len(chosen) + 1)
     assert (running <= 1e-6).all() and (running > -1 - 1e-6).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -118,12 +119,18 @@ class SynthesizedDataset(EpochDataset):
         return share(len(self.order), reader, self._rule(reader))[1]
 
     @contextmanager
-    def reading(self) -> Iterator[Callable[[int, int], Sample]]:
-        """Gives what reads a sample by shard and position among the shard's samples that fit."""
+    def reading(self, remembered: int = 0) -> Iterator[Callable[[int, int], Sample]]:
+        """Gives what reads a sample by shard and position among the shard's samples that fit.
+
+        Args:
+            remembered: bytes of stored images to keep, for samples that are read again soon.
+        """
         stored = Samples(self.catalogue, self._columns, self.order.mixed_shards)
+        image_bytes = sum(shard.tar_bytes for shard in self.catalogue.shards) / len(self.order)
+        fetch = lru_cache(int(remembered / image_bytes))(stored.read)
 
         def read(shard: int, row: int) -> Sample:
-            data, values = stored.read(shard, row)
+            data, values = fetch(shard, row)
             image = to_image(data, values["format"], self.image, values["key"])
             kept = {name: _as_tensor(values[name]) for name in self._columns}
             return {"image": self._transform(image) if self._transform else image, "label": values["label"], **kept}

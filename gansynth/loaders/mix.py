@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain, count, islice, repeat
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from torch.utils.data import IterableDataset
 
 from gansynth.errors import InputError
 from gansynth.loaders.arguments import one_of
-from gansynth.loaders.blend import Blend, Bools, Ratio, Schedule
+from gansynth.loaders.blend import Blend, Ratio, Schedule
 from gansynth.loaders.dataset import SynthesizedDataset
-from gansynth.loaders.epochs import EpochDataset, Sample
-from gansynth.loaders.images import form
-from gansynth.loaders.order import Reader, Uneven, deal, share
-from gansynth.loaders.pools import Pools
+from gansynth.loaders.mixture import MixedDataset, unlabelled
+from gansynth.loaders.order import Uneven
 from gansynth.loaders.real import Real, RealDataset, RealFiles, RealStream
 from gansynth.mirror import local_path
-
-_REAL = 10  # purpose of a stream of random numbers; order.py and pools.py have others
-_CYCLE = 1 << 32  # between the orders of one epoch's passes over the synthetic samples
 
 
 def mix(
@@ -123,146 +114,3 @@ def _numbering(real: Real | RealStream, synthetic: SynthesizedDataset) -> dict[i
             )
         labels[0] = 0
     return labels
-
-
-def unlabelled(seen: str) -> InputError:
-    return InputError(
-        f"synthetic: images of an unconditional generator have no class, but {seen}; take real images of one class, or a dataset "
-        f"of a conditional generator"
-    )
-
-
-class MixedDataset(EpochDataset):
-    """Samples {"image", "label" (int, in the real data's numbering), "is_synthetic" (bool)}. Made by `mix`.
-
-    Attributes:
-        class_names: label -> name of the class.
-    """
-
-    def __init__(
-        self,
-        real: Real | RealStream,
-        synthetic: SynthesizedDataset,
-        blend: Blend,
-        labels: dict[int, int],
-        balance: bool,
-        transform: Callable[[Any], Any] | None,
-        uneven: Uneven | None,
-    ) -> None:
-        super().__init__(uneven)
-        self.class_names = dict(enumerate(real.class_names))
-        self._real, self._synthetic, self._blend = real, synthetic, blend
-        self._labels, self._transform = labels, transform
-        self._order = replace(synthetic.order, shuffle=True)
-        self._pools = None if isinstance(real, RealStream) or not balance else Pools(real, synthetic, labels)
-
-    def __len__(self) -> int:
-        """Samples of the next epoch for this rank, over all its workers. Raises TypeError for a stream."""
-        reader = self._ranks.reader()
-        epoch = self._epochs.current(reader)
-        counts = [self._count(worker, epoch) for worker in reader.siblings()]
-        if None in counts:
-            raise TypeError("the length of a stream is known at its end only")
-        return sum(count or 0 for count in counts)
-
-    def _samples(self, reader: Reader, epoch: int, skip: int) -> Iterator[Sample]:
-        places = self._places(reader, epoch)
-        skipped = list(islice(places, skip))
-        stream: Iterator[tuple[Any, int]] = iter(())
-        if isinstance(self._real, RealStream):
-            stream = islice(self._real.samples(epoch), sum(1 for place in skipped if place is None), None)
-        forms: dict[bool, str] = {}
-        with self._synthetic.reading() as read:
-            for place in places:
-                if isinstance(place, tuple):
-                    sample = read(*place)
-                    found = sample["image"], self._labels[sample["label"]]
-                elif (taken := self._read_real(place, stream)) is not None:
-                    found = taken
-                else:
-                    return
-                yield self._sample(*found, isinstance(place, tuple), forms)
-
-    def _read_real(self, place: int | None, stream: Iterator[tuple[Any, int]]) -> tuple[Any, int] | None:
-        if place is None or isinstance(self._real, RealStream):
-            return next(stream, None)
-        return self._real.read(place)
-
-    def _sample(self, image: Any, label: int, synthetic: bool, forms: dict[bool, str]) -> Sample:
-        """A sample; `forms` has the form of the last image of either side."""
-        if label and self._synthetic.catalogue.unlabelled:
-            raise unlabelled(f"a real one has label {label}")
-        forms[synthetic] = form(image, with_shape=self._transform is None)
-        if len(set(forms.values())) > 1:
-            raise InputError(
-                f"real: the images are {forms[False]}, but the synthetic ones {forms[True]}, and a batch cannot hold both; let the "
-                f"real data give PIL images, or uint8 tensors of that size, with a transform for both in mix, or pass open_dataset "
-                f"a transform that makes of the synthetic images what the real ones are"
-            )
-        return {
-            "image": self._transform(image) if self._transform else image,
-            "label": label,
-            "is_synthetic": synthetic,
-        }
-
-    # Which sample comes when: a real one by its index (None: the next of the stream), a synthetic one by shard and row
-
-    def _places(self, reader: Reader, epoch: int) -> Iterator[int | tuple[int, int] | None]:
-        flags = chain.from_iterable(batch.tolist() for batch in self._batches(reader, epoch))
-        seed = self._order.seed
-        if self._pools is not None:
-            yield from self._pools.places(flags, [seed, epoch], reader)
-            return
-        synthetic = self._synthetic_places(reader, epoch)
-        real: Iterator[int | None] = repeat(None)
-        if not isinstance(self._real, RealStream):
-            order = np.random.default_rng([_REAL, seed, epoch]).permutation(len(self._real))
-            first, size = self._real_part(reader)
-            real = iter(order[np.arange(first, first + size) % len(order)].tolist())
-        for flag in flags:
-            yield next(synthetic) if flag else next(real)
-
-    def _synthetic_places(self, reader: Reader, epoch: int) -> Iterator[tuple[int, int]]:
-        part = self._synthetic_part(reader)
-        for cycle in count():
-            yield from self._order.samples(epoch + cycle * _CYCLE, *part)
-
-    def _batches(self, reader: Reader, epoch: int) -> Iterator[Bools]:
-        real = math.inf if isinstance(self._real, RealStream) else self._real_part(reader)[1]
-        first_step = self._steps_before(reader, epoch) if self._blend.schedule == "step" else 0
-        return self._blend.batches(reader, epoch, first_step, real, self._synthetic_part(reader)[1])
-
-    def _steps_before(self, reader: Reader, epoch: int) -> int:
-        """Batches of this rank in earlier epochs, which had shares of their own."""
-        steps = 0
-        for earlier in range(epoch):
-            parts = [
-                (worker, self._real_part(worker)[1], self._synthetic_part(worker)[1]) for worker in reader.siblings()
-            ]
-            steps += sum(sum(1 for _ in self._blend.batches(w, earlier, steps, *sizes)) for w, *sizes in parts)
-        return steps
-
-    def _count(self, reader: Reader, epoch: int) -> int | None:
-        return None if isinstance(self._real, RealStream) else sum(map(len, self._batches(reader, epoch)))
-
-    def _real_part(self, reader: Reader) -> tuple[int, int]:
-        size = 0 if isinstance(self._real, RealStream) else len(self._real)
-        return deal(*share(size, reader, self._rule(reader)), reader, 1)
-
-    def _synthetic_part(self, reader: Reader) -> tuple[int, int]:
-        """A part for every process; where there are more processes than samples, all of them."""
-        first, size = deal(*share(len(self._order), reader, "pad"), reader, 1)
-        return (first, size) if size else (0, len(self._order))
-
-    def _layout(self, reader: Reader) -> dict[str, Any]:
-        real = "a stream" if isinstance(self._real, RealStream) else len(self._real)
-        return {
-            "real": real,
-            "samples": len(self._order),
-            "digest of the samples": self._synthetic.catalogue.digest,
-            "ratio": str(self._blend),
-            "seed": self._order.seed,
-            "mixed_shards": self._order.mixed_shards,
-            "batch_size": self._blend.batch_size,
-            "balance": self._pools is not None,
-        }
