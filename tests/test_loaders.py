@@ -446,6 +446,15 @@ def test_an_epoch_counts_for_a_loop_that_stops_at_its_known_length(tints: str, w
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_left_half_way_comes_again_unless_another_one_is_set(tints: str, workers: int) -> None:
+    dataset = open_dataset(tints, columns=["key"], batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+    first, again = next(iter(loader))["key"], next(iter(loader))["key"]
+    dataset.set_epoch(1)
+    assert first == again != next(iter(loader))["key"]
+
+
 def test_an_epoch_left_half_way_sets_workers_not_apart(tints: str) -> None:
     loader = DataLoader(open_dataset(tints, columns=["key"], batch_size=50), batch_size=50, num_workers=3)
     next(iter(loader))
