@@ -33,7 +33,7 @@ def train_classifier(
         workers: processes that read.
 
     Returns:
-        the `classifier`, the number of `images`, and its `accuracy` on val, None without one. It tells how well the
+        the `classifier`, the number of `images`, and its `accuracy` on its classes in val, None without one. It tells how well the
         classifier knows the generator, not how good it is on real images.
     """
     data = open_dataset(uri, where=where, batch_size=_BATCH)
@@ -50,7 +50,10 @@ def train_classifier(
             optimizer.step()
     accuracy = None
     if "val" in Dataset.open(uri).record.recipe.splits:
-        accuracy = _accuracy(network.eval(), open_dataset(uri, "val", shuffle=False, batch_size=_BATCH), labels)
+        known = f"label in {tuple(labels)}"  # of the others, which `where` left out, the classifier knows nothing
+        accuracy = _accuracy(
+            network.eval(), open_dataset(uri, "val", where=known, shuffle=False, batch_size=_BATCH), labels
+        )
     path = Path(output) / "classifier.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"classes": list(data.class_names.values()), "network": network.state_dict()}, path)

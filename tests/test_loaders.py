@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -125,6 +126,20 @@ def test_images_come_as_asked_for(format_name: str, tmp_path: Path) -> None:
     assert torch.equal(scaled, tensor.float() / 255)
 
 
+def test_every_column_can_be_had(tints: str) -> None:
+    rows = {row["key"]: row for row in manifest_rows(tints)}
+    columns = manifest.schema(4).names
+    for sample in open_dataset(tints, where="seed < 3", columns=columns):
+        assert sample.keys() == {"image", *columns}
+        assert sample["image_bytes"] == rows[sample["key"]]["image_bytes"]
+        assert sample["image_offset"] == rows[sample["key"]]["image_offset"]
+
+
+def test_a_place_may_be_a_path(tints: str) -> None:
+    assert keys(open_dataset(Path(tints), columns=["key"])) == keys(open_dataset(tints, columns=["key"]))
+    assert len(open_dataset([Path(tints)])) == len(open_dataset(tints))
+
+
 def test_every_epoch_has_another_order_and_the_same_samples(tints: str) -> None:
     dataset = open_dataset(tints, columns=["key"])
     first, second = keys(dataset), keys(dataset)
@@ -149,6 +164,13 @@ def test_a_rejected_sample_is_never_read(tmp_path: Path) -> None:
     position = table.schema.get_field_index("status")
     pq.write_table(table.set_column(position, table.schema.field(position), [status]), path)
     assert len(keys(open_dataset(place, columns=["key"], where="seed >= 0"))) == len(table) - 1
+
+
+def test_class_names_are_those_of_the_samples_that_fit(tints: str, tmp_path: Path) -> None:
+    assert open_dataset(tints, where="class_name != 'tint 1'").class_names == {0: "tint 0", 2: "tint 2"}
+    dense = made(tmp_path / "dense", classes=["tint 2"], labels="dense", seeds="0-3")
+    both = open_dataset([tints, dense], where="class_name == 'tint 2' and parent is None and label == 2")
+    assert both.class_names == {2: "tint 2"}
 
 
 def test_several_datasets_are_read_as_one(tints: str, tmp_path: Path) -> None:
@@ -315,6 +337,20 @@ def test_a_state_of_another_arrangement_is_refused(tints: str) -> None:
         open_dataset(tints, seed=1).load_state_dict(state)
 
 
+def test_a_state_of_other_samples_is_refused_and_one_of_a_moved_dataset_is_not(tints: str, tmp_path: Path) -> None:
+    where = "class_name == 'tint 0'"
+    state = open_dataset(tints, where=where).state_dict()
+    other = open_dataset(tints, where="class_name == 'tint 1'")
+    assert len(other) == len(open_dataset(tints, where=where))
+    with pytest.raises(InputError, match="digest of the samples"):
+        other.load_state_dict(state)
+    shutil.copytree(tints, tmp_path / "elsewhere")
+    open_dataset(tmp_path / "elsewhere", where=where).load_state_dict(state)
+    like = made(tmp_path / "like", splits={"train": 0.9, "val": 0.1}, latent="normal")
+    with pytest.raises(InputError, match="digest of the samples"):
+        open_dataset(like, where=where).load_state_dict(state)
+
+
 def _read_as_rank(rank: int, place: str, address: str, results: Any) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
     loader = DataLoader(
@@ -372,6 +408,51 @@ def test_torchdata_goes_on_in_the_middle_of_an_epoch_and_at_its_end(tints: str, 
     ended = loader()
     ended.load_state_dict(resumed.state_dict())
     assert [batch["key"] for batch in ended] == epochs[2]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (3, False), (2, True)])
+def test_torchdata_goes_on_from_the_first_batches_of_any_epoch(tints: str, workers: int, persistent: bool) -> None:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def loader() -> Any:
+        dataset = open_dataset(tints, where="seed < 10 and label == 1", columns=["key"], batch_size=4)
+        return StatefulDataLoader(dataset, batch_size=4, num_workers=workers, persistent_workers=persistent)
+
+    whole, epochs, states = loader(), [], {}
+    for epoch in range(5):
+        batches = iter(whole)
+        states[epoch, 0] = whole.state_dict()
+        first = next(batches)["key"]
+        states[epoch, 1] = whole.state_dict()
+        epochs.append([first, *(batch["key"] for batch in batches)])
+    assert len({str(epoch) for epoch in epochs}) == 5
+    for epoch, begun in ((0, 0), (0, 1), (3, 0), (3, 1)):
+        resumed = loader()
+        resumed.load_state_dict(states[epoch, begun])
+        assert [batch["key"] for batch in resumed] == epochs[epoch][begun:], f"epoch {epoch}, batch {begun}"
+        assert [batch["key"] for batch in resumed] == epochs[epoch + 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_counts_for_a_loop_that_stops_at_its_known_length(tints: str, workers: int) -> None:
+    dataset = open_dataset(tints, where="seed < 8 and label == 1", columns=["key"], batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+    assert len(dataset) % 4 == 0, "so that no batch is short and nothing asks for more samples than there are"
+    epochs = []
+    for _ in range(3):
+        batches = iter(loader)
+        epochs.append([next(batches)["key"] for _ in range(len(loader))])
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_left_half_way_comes_again_unless_another_one_is_set(tints: str, workers: int) -> None:
+    dataset = open_dataset(tints, columns=["key"], batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+    first, again = next(iter(loader))["key"], next(iter(loader))["key"]
+    dataset.set_epoch(1)
+    assert first == again != next(iter(loader))["key"]
 
 
 def test_an_epoch_left_half_way_sets_workers_not_apart(tints: str) -> None:
@@ -455,12 +536,19 @@ def test_labels_that_mean_several_classes_are_refused(tints: str, tmp_path: Path
         {"split": "test"},
         {"columns": ["colour"]},
         {"batch_size": 0},
+        {"batch_size": 1.5},
         {"mixed_shards": 0},
+        {"seed": -1},
+        {"seed": "x"},
+        {"image": "numpy"},
+        {"uneven": "dropp"},
+        {"url": 7},
+        {"url": [b"data"]},
     ],
 )
 def test_what_a_dataset_does_not_have_is_refused(tints: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(arguments))):
-        open_dataset(tints, **arguments)
+        open_dataset(**{"url": tints, **arguments})
     with pytest.raises(GansynthError):
         open_dataset([])
 

@@ -17,6 +17,7 @@ Ratio = float | Mapping[int, float] | Callable[[int], float]
 Schedule = Literal["epoch", "step"]
 Bools = npt.NDArray[np.bool_]
 _ROUNDING = 1e-9
+_RUN = 4096
 
 
 @dataclass(frozen=True)
@@ -34,34 +35,49 @@ class Blend:
     schedule: Schedule
     batch_size: int
 
+    def __str__(self) -> str:
+        """For comparing: of functions nothing can be said but that they are."""
+        if callable(self.ratio):
+            return f"a function of the {self.schedule}"
+        if isinstance(self.ratio, Mapping):
+            return f"{ {when: float(share) for when, share in sorted(self.ratio.items())} } by {self.schedule}"
+        return f"{float(self.ratio):g}"
+
     def share(self, when: int) -> float:
         """The share at an epoch or step. Raises InputError unless it is in [0, 1]."""
-        if callable(self.ratio):
-            found = float(self.ratio(when))
-        elif isinstance(self.ratio, Mapping):
-            points = sorted(self.ratio.items())
-            found = float(np.interp(when, [x for x, _ in points], [y for _, y in points]))
-        else:
-            found = float(self.ratio)
-        if not 0 <= found <= 1:
-            raise InputError(f"ratio: saw {found:g}; it is the share of synthetic samples, from 0 to 1")
-        return found
+        found: object = self.ratio(when) if callable(self.ratio) else self.ratio
+        try:
+            if isinstance(found, Mapping):
+                points = sorted(found.items())
+                found = np.interp(when, [x for x, _ in points], [y for _, y in points])
+            share = float(found)  # type: ignore[arg-type]  # what is no number is told below
+        except (TypeError, ValueError):
+            share = math.nan
+        if not 0 <= share <= 1:
+            seen = repr(found) if math.isnan(share) else f"{share:g}"
+            raise InputError(
+                f"ratio: saw {seen}; it is the share of synthetic samples, from 0 to 1, or such shares by {self.schedule}"
+            )
+        return share
 
-    def batches(self, reader: Reader, epoch: int, first_step: int, real: float, synthetic: int) -> Iterator[Bools]:
-        """Which samples of each batch of a worker are synthetic; the shares are kept from batch to batch.
+    def flags(self, epoch: int, first_step: int, real: int, synthetic: int) -> Bools:
+        """Which samples of a rank's epoch are synthetic, bool [n]; arguments as for `runs`."""
+        return np.concatenate([np.zeros(0, np.bool_), *self.runs(epoch, first_step, real, synthetic)])
+
+    def runs(self, epoch: int, first_step: int, real: float, synthetic: int) -> Iterator[Bools]:
+        """The same in pieces, for epochs of which the end is not known; the shares are kept from piece to piece.
 
         Args:
-            reader: the worker: steps go from worker to worker in turn, as a DataLoader takes batches.
             epoch: from 0.
             first_step: steps that this rank has done before this epoch.
-            real: real samples of this worker, after which the epoch ends.
-            synthetic: its synthetic samples: while nothing else is wanted, the epoch ends after these.
+            real: real samples, after which the epoch ends; may be infinite.
+            synthetic: synthetic samples: while nothing else is wanted, the epoch ends after these.
         """
+        length = _RUN if self.schedule == "epoch" else self.batch_size
         owed, alone, number = 0.0, 0, 0
         while real > 0:
-            step = first_step + number * reader.workers + reader.worker
-            share = self.share(epoch if self.schedule == "epoch" else step)
-            total = owed + share * np.arange(self.batch_size + 1) + _ROUNDING
+            share = self.share(epoch if self.schedule == "epoch" else first_step + number)
+            total = owed + share * np.arange(length + 1) + _ROUNDING
             chosen = np.diff(np.floor(total)) > 0
             owed = float(total[-1] - math.floor(total[-1])) - _ROUNDING
             if share == 1:
@@ -76,3 +92,32 @@ class Blend:
             number += 1
             if alone and alone == synthetic:
                 return
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What one worker takes of an epoch of its rank.
+
+    Args:
+        flags: which of its samples are synthetic, bool [n].
+        real: which of the rank's real samples are its own, int64 [m].
+        synthetic: where its synthetic ones begin among the rank's; they follow each other, so that workers read different shards.
+    """
+
+    flags: Bools
+    real: npt.NDArray[np.int64]
+    synthetic: int
+
+
+def turns(flags: Bools, batch_size: int, reader: Reader) -> Turns:
+    """Deal a rank's batches to its workers in turn, as a DataLoader asks them, so that only the last one may be short.
+
+    Args:
+        flags: which samples of the rank's epoch are synthetic, bool [n].
+        batch_size: of the DataLoader.
+        reader: the worker.
+    """
+    worker = np.arange(len(flags)) // batch_size % reader.workers
+    mine = worker == reader.worker
+    real = (np.cumsum(~flags) - 1)[mine & ~flags]
+    return Turns(flags[mine], real, int((flags & (worker < reader.worker)).sum()))

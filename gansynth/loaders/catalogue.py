@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -24,12 +27,14 @@ class Shard:
 
     Args:
         store: that it is in.
+        dataset: fingerprint of its dataset.
         stem: path of its files, without suffix.
         tar_bytes: size of its tar.
         count: number of its samples that fit the condition.
     """
 
     store: Store
+    dataset: str
     stem: str
     tar_bytes: int
     count: int
@@ -42,19 +47,29 @@ class Catalogue:
     Args:
         shards: those with samples that fit.
         keep: the condition.
-        class_names: label -> name of the class.
+        where: its text.
+        class_names: label -> name of each class of which samples fit.
+        unlabelled: whether samples of an unconditional generator are among those that fit; their label 0 means no class.
         schema: of the manifests.
         resolution: height and width of the images in pixels; None if datasets differ.
     """
 
     shards: tuple[Shard, ...]
     keep: Condition
+    where: str | None
     class_names: dict[int, str]
+    unlabelled: bool
     schema: pa.Schema
     resolution: int | None
 
     def __len__(self) -> int:
         return sum(shard.count for shard in self.shards)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that differ for other samples, wherever the datasets lie."""
+        parts = [(shard.dataset, shard.stem, shard.tar_bytes, shard.count) for shard in self.shards]
+        return hashlib.sha256(json.dumps([self.where, *parts]).encode()).hexdigest()[:16]
 
     def rows(self, shard: Shard, columns: Sequence[str]) -> pa.Table:
         """Manifest rows of a shard's samples, in their order in the tar."""
@@ -86,25 +101,42 @@ def look_up(urls: Sequence[str], split: str, where: str | None, unfinished: bool
     infos = [dataset.record.recipe.info for dataset in datasets]
     schema = _common([dataset.manifest_schema for dataset in datasets])
     keep = fitting(where, schema)
-    shards = [shard for dataset in datasets for shard in _shards(dataset, split, unfinished)]
+    parts = [_Part(dataset, list(_shards(dataset, split, unfinished)), None) for dataset in datasets]
     if where is not None:
-        with ThreadPoolExecutor(_READERS) as pool:
-            counts = list(pool.map(lambda shard: _count(shard, keep), shards))
-        shards = [
-            Shard(shard.store, shard.stem, shard.tar_bytes, count) for shard, count in zip(shards, counts, strict=True)
-        ]
-    shards = [shard for shard in shards if shard.count]
+        parts = [_narrowed(part, keep) for part in parts]
+    parts = [replace(part, shards=[shard for shard in part.shards if shard.count]) for part in parts]
+    shards = tuple(shard for part in parts for shard in part.shards)
     if not shards:
         fits = "" if where is None else f" that fits {where!r}"
         raise InputError(
             f"{', '.join(d.store.place for d in datasets)}: split {split} has no sample{fits}; loosen the condition, or read another split"
         )
     sizes = {info.resolution for info in infos}
-    return Catalogue(tuple(shards), keep, _class_names(datasets), schema, sizes.pop() if len(sizes) == 1 else None)
+    unlabelled = any(part.shards and not part.dataset.record.recipe.classes for part in parts)
+    resolution = sizes.pop() if len(sizes) == 1 else None
+    return Catalogue(shards, keep, where, _class_names(parts), unlabelled, schema, resolution)
 
 
-def _count(shard: Shard, keep: Condition) -> int:
-    return int(manifest.read(shard.store, f"{shard.stem}.parquet", ["status"], keep).num_rows)
+@dataclass(frozen=True)
+class _Part:
+    """What one of the datasets offers; `labels` are those of samples that fit, None for all of them."""
+
+    dataset: Dataset
+    shards: list[Shard]
+    labels: set[int] | None
+
+
+def _narrowed(part: _Part, keep: Condition) -> _Part:
+    """A part without the samples that do not fit."""
+
+    def labels(shard: Shard) -> list[int]:
+        found: list[int] = manifest.read(shard.store, f"{shard.stem}.parquet", ["label"], keep)["label"].to_pylist()
+        return found
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(labels, part.shards))
+    shards = [replace(shard, count=len(fit)) for shard, fit in zip(part.shards, found, strict=True)]
+    return replace(part, shards=shards, labels={label for fit in found for label in fit})
 
 
 def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -113,11 +145,13 @@ def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
     return pa.schema([field for field in first if all(field in list(schema) for schema in others)])
 
 
-def _class_names(datasets: Sequence[Dataset]) -> dict[int, str]:
+def _class_names(parts: Sequence[_Part]) -> dict[int, str]:
     names: dict[int, str] = {}
-    for dataset in datasets:
-        recipe = dataset.record.recipe
+    for part in parts:
+        dataset, recipe = part.dataset, part.dataset.record.recipe
         for label, target in zip(recipe.classes, recipe.targets, strict=False):  # unconditional: a label, no class
+            if part.labels is not None and target not in part.labels:
+                continue
             if names.setdefault(target, label.name) != label.name:
                 raise InputError(
                     f"{dataset.store.place}: label {target} is {label.name!r} here, but {names[target]!r} in another of the datasets; "
@@ -138,7 +172,7 @@ def _shards(dataset: Dataset, split: str, unfinished: bool) -> Iterator[Shard]:
             f"{store.place}: is unfinished, {existing} of {planned} shards exist; run its recipe again to go on, or read what there "
             f"is with unfinished=True"
         )
-    files = store.list(split)
+    files, fingerprint = store.list(split), dataset.record.fingerprint
     for number, (samples, tar_bytes) in sorted(_written(dataset, split, done[split]).items()):
         for suffix in (".tar", ".parquet"):
             if f"{number:06d}{suffix}" not in files:
@@ -149,7 +183,7 @@ def _shards(dataset: Dataset, split: str, unfinished: bool) -> Iterator[Shard]:
             raise StoreDamaged(
                 f"{split}/{number:06d}.tar: has {found:,} bytes in {store.place}, but {tar_bytes:,} were written; run `gansynth repair`"
             )
-        yield Shard(store, f"{split}/{number:06d}", tar_bytes, samples)
+        yield Shard(store, fingerprint, f"{split}/{number:06d}", tar_bytes, samples)
 
 
 def _written(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[int, int]]:

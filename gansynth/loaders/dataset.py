@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from gansynth.errors import InputError
+from gansynth.loaders.arguments import Place, one_of, places, whole_number
 from gansynth.loaders.catalogue import Catalogue, look_up
 from gansynth.loaders.epochs import EpochDataset, Sample
 from gansynth.loaders.images import ImageKind, to_image
@@ -20,7 +22,7 @@ Split = Literal["train", "val", "test"]
 
 
 def open_dataset(
-    url: str | Sequence[str],
+    url: Place | Sequence[Place],
     split: Split = "train",
     *,
     where: str | None = None,
@@ -40,7 +42,7 @@ def open_dataset(
     >>> for batch in torch.utils.data.DataLoader(dataset, batch_size=64, num_workers=2): ...   # doctest: +SKIP
 
     Args:
-        url: folder or fsspec URL of a dataset, or a list of them.
+        url: folder (a text or a path) or fsspec URL of a dataset, or a list of them.
         split: train, val or test.
         where: a condition on manifest columns in Python's syntax, such as "truncation <= 0.6 and class_name != 'Bag'".
             Manifests are filtered by it before a tar is touched. Rejected samples are left out in any case.
@@ -48,7 +50,7 @@ def open_dataset(
         image: what images are: "tensor" (uint8 [3, h, w]), "pil" or "bytes" (as stored).
         transform: applied to each image.
         shuffle: a new order every epoch; off, the order of the shards.
-        seed: of all orders; the same for all ranks.
+        seed: of all orders, a whole number from 0; the same for all ranks.
         batch_size: of the DataLoader. Workers are then given whole batches, so that one batch an epoch may be short, not one
             a worker, and `len(loader)` is right.
         uneven: what to do if ranks do not divide the samples evenly. "exact": every sample once, so some ranks have one
@@ -59,10 +61,16 @@ def open_dataset(
 
     Raises:
         InputError: there is no such dataset or split, it is unfinished, the condition or a column does not fit it, nothing
-            fits the condition, or images differ in size (and no transform can make them equal).
+            fits the condition, images differ in size (and no transform can make them equal), or an argument is none of
+            what is listed here.
         StoreError: storage cannot be reached, or a file is missing or has another size than was written.
     """
-    catalogue = look_up([url] if isinstance(url, str) else list(url), split, where, unfinished)
+    one_of("image", image, ImageKind)
+    if uneven is not None:
+        one_of("uneven", uneven, Uneven)
+    seed, batch_size = whole_number("seed", seed, 0), whole_number("batch_size", batch_size, 1)
+    mixed_shards = whole_number("mixed_shards", mixed_shards, 1)
+    catalogue = look_up(places("url", url), split, where, unfinished)
     unknown = [name for name in columns if name not in catalogue.schema.names]
     if unknown:
         raise InputError(
@@ -72,9 +80,6 @@ def open_dataset(
         raise InputError(
             "url: the datasets' images differ in size, so they cannot be put into batches; pass a transform that makes them equal"
         )
-    for name, value in (("batch_size", batch_size), ("mixed_shards", mixed_shards)):
-        if value < 1:
-            raise InputError(f"{name}: saw {value}; it is a whole number from 1")
     order = Order([shard.count for shard in catalogue.shards], shuffle, seed, mixed_shards)
     return SynthesizedDataset(catalogue, order, columns, image, transform, batch_size, uneven)
 
@@ -105,7 +110,7 @@ class SynthesizedDataset(EpochDataset):
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Label -> name of the class."""
+        """Label -> name of each class of which there are samples; labels are those of the whole dataset."""
         return self.catalogue.class_names
 
     def __len__(self) -> int:
@@ -114,12 +119,18 @@ class SynthesizedDataset(EpochDataset):
         return share(len(self.order), reader, self._rule(reader))[1]
 
     @contextmanager
-    def reading(self) -> Iterator[Callable[[int, int], Sample]]:
-        """Gives what reads a sample by shard and position among the shard's samples that fit."""
+    def reading(self, remembered: int = 0) -> Iterator[Callable[[int, int], Sample]]:
+        """Gives what reads a sample by shard and position among the shard's samples that fit.
+
+        Args:
+            remembered: bytes of stored images to keep, for samples that are read again soon.
+        """
         stored = Samples(self.catalogue, self._columns, self.order.mixed_shards)
+        image_bytes = sum(shard.tar_bytes for shard in self.catalogue.shards) / len(self.order)
+        fetch = lru_cache(int(remembered / image_bytes))(stored.read)
 
         def read(shard: int, row: int) -> Sample:
-            data, values = stored.read(shard, row)
+            data, values = fetch(shard, row)
             image = to_image(data, values["format"], self.image, values["key"])
             kept = {name: _as_tensor(values[name]) for name in self._columns}
             return {"image": self._transform(image) if self._transform else image, "label": values["label"], **kept}
@@ -148,6 +159,7 @@ class SynthesizedDataset(EpochDataset):
         return {
             "samples": len(order),
             "shards": len(order.counts),
+            "digest of the samples": self.catalogue.digest,
             "shuffle": order.shuffle,
             "seed": order.seed,
             "mixed_shards": order.mixed_shards,

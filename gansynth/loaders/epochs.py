@@ -47,16 +47,23 @@ class EpochDataset(IterableDataset[Sample], ABC):
         self._epochs.set(epoch)
 
     def __iter__(self) -> Iterator[Sample]:
+        # No generator: a state may be asked for before the first sample is, and has to be of this epoch.
         reader = self._ranks.reader()
         if not self._resuming:
             self._epoch, self._position = self._epochs.current(reader), 0
         self._resuming = False
-        for sample in self._samples(reader, self._epoch, self._position):
+        return self._read(reader, self._epoch, self._position)
+
+    def _read(self, reader: Reader, epoch: int, skip: int) -> Iterator[Sample]:
+        count = self._count(reader, epoch)
+        for sample in self._samples(reader, epoch, skip):
             self._position += 1
+            if self._position == count:  # a loop that knows the length, such as Lightning's, never asks for more
+                self._epochs.finish(reader, epoch)
             yield sample
-        self._epochs.finish(reader, self._epoch)
+        self._epochs.finish(reader, epoch)
         if reader.workers == 1:  # others may not be done, and a worker that is has nothing more to give in this epoch
-            self._epoch, self._position = self._epoch + 1, 0
+            self._epoch, self._position = epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where this process is in the epoch."""

@@ -14,6 +14,14 @@ from gansynth.errors import StoreDamaged
 ImageKind = Literal["tensor", "pil", "bytes"]
 
 
+def form(image: Any, with_shape: bool) -> str:
+    """What has to be alike in images of one batch, for people: the dtype of tensors, and if wanted their shape."""
+    if isinstance(image, torch.Tensor):
+        dtype = str(image.dtype).removeprefix("torch.")
+        return f"{dtype} tensors {list(image.shape)}" if with_shape else f"{dtype} tensors"
+    return "PIL images" if isinstance(image, PIL.Image.Image) else f"of {type(image).__name__}"
+
+
 def to_image(data: bytes, format_name: str, kind: ImageKind, key: str) -> Any:
     """An image as asked for.
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain, count, islice, repeat
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
+from torch.utils.data import IterableDataset
 
 from gansynth.errors import InputError
-from gansynth.loaders.blend import Blend, Bools, Ratio, Schedule
+from gansynth.loaders.arguments import one_of
+from gansynth.loaders.blend import Blend, Ratio, Schedule
 from gansynth.loaders.dataset import SynthesizedDataset
-from gansynth.loaders.epochs import EpochDataset, Sample
-from gansynth.loaders.order import Reader, Uneven, deal, share
-from gansynth.loaders.pools import Pools
+from gansynth.loaders.mixture import MixedDataset, unlabelled
+from gansynth.loaders.order import Uneven
 from gansynth.loaders.real import Real, RealDataset, RealFiles, RealStream
-
-_REAL = 10  # purpose of a stream of random numbers; order.py and pools.py have others
-_CYCLE = 1 << 32  # between the orders of one epoch's passes over the synthetic samples
+from gansynth.mirror import local_path
 
 
 def mix(
@@ -42,27 +37,35 @@ def mix(
     and the same again if there are not enough.
 
     Args:
-        real: a folder of images with a sub-folder for each class (or a zip of such, IDX or npz files); a PyTorch dataset with
-            a length, of (image, label); or an iterable of these such as a WebDataset, which has to deal itself out to ranks
-            and workers. Images are made square and of the synthetic ones' size, but for tensors, which stay as they are.
+        real: a folder of images with a sub-folder for each class (or a zip of such, IDX or npz files), or the URL of one,
+            of which a local copy is kept; a PyTorch dataset with a length, of (image, label); or an iterable of these such
+            as a WebDataset, which has to deal itself out to ranks and workers. Images are made square and of the synthetic
+            ones' size, but for tensors, which stay as they are. Going on in the middle of an epoch is exact with a stream
+            that gives the same order again for an epoch, which it is told by `set_epoch` if it has that; one that shuffles
+            without a seed repeats some samples and leaves others out.
         synthetic: from `open_dataset`; its `batch_size`, `image` and `seed` hold for the mixture.
         ratio: share of synthetic samples: a number from 0 to 1; a mapping such as {0: 0.8, 30: 0.2}, with straight lines
             between; or a function.
         schedule: what such a mapping or function goes by: the epoch, or the step (batches of this rank).
         balance: give every class equally often, from either side; real images of rare classes then come several times.
         class_names: names of the real classes in the order of their labels, where the data has none of its own.
-        transform: applied to all images.
+        transform: applied to all images, which have to be of one dtype before it: real tensors with values from 0 to 1 do not
+            go with synthetic ones from 0 to 255.
         uneven: as in `open_dataset`, for the real images.
 
     Raises:
         InputError: class names do not match, there are no real images, or what is asked for cannot be had from a stream.
+            While reading: real tensors are of another dtype or shape than the synthetic ones, or an image cannot be used.
     """
     if synthetic.catalogue.resolution is None or synthetic.image == "bytes":
         raise InputError('synthetic: images of one size, as "tensor" or "pil", are needed; open the dataset so')
+    one_of("schedule", schedule, Schedule)
+    if uneven is not None:
+        one_of("uneven", uneven, Uneven)
     blend = Blend(ratio, schedule, synthetic.batch_size)
     blend.share(0)
     found = _real(real, synthetic, class_names)
-    labels = _numbering(found.class_names, synthetic.class_names)
+    labels = _numbering(found, synthetic)
     if isinstance(found, RealStream) and (balance or schedule == "step"):
         what = "balance" if balance else "schedule by step"
         raise InputError(
@@ -75,8 +78,10 @@ def mix(
 
 def _real(real: Any, synthetic: SynthesizedDataset, class_names: Sequence[str] | None) -> Real | RealStream:
     arguments: Any = (synthetic.catalogue.resolution, synthetic.image, class_names)
-    if isinstance(real, str | Path):
-        return RealFiles(Path(real).expanduser(), *arguments)
+    if isinstance(real, str | os.PathLike):
+        return RealFiles(local_path(os.fspath(real)), *arguments)
+    if isinstance(real, IterableDataset):  # some have a length all the same, and a __getitem__ that only raises
+        return RealStream(real, *arguments)
     if hasattr(real, "__getitem__") and hasattr(real, "__len__"):
         return RealDataset(real, *arguments)
     if hasattr(real, "__iter__"):
@@ -86,139 +91,26 @@ def _real(real: Any, synthetic: SynthesizedDataset, class_names: Sequence[str] |
     )
 
 
-def _numbering(real: Sequence[str], synthetic: dict[int, str]) -> dict[int, int]:
+def _numbering(real: Real | RealStream, synthetic: SynthesizedDataset) -> dict[int, int]:
     """Label of each synthetic class in the real data's numbering."""
-    if synthetic and not real:
+    names, made = list(real.class_names), synthetic.class_names
+    if made and not names:
         raise InputError(
-            f"class_names: the real images have none, so nothing tells which of them is {next(iter(synthetic.values()))!r}; pass "
+            f"class_names: the real images have none, so nothing tells which of them is {next(iter(made.values()))!r}; pass "
             f"class_names, in the order of the labels"
         )
-    if repeated := next((name for name in real if list(real).count(name) > 1), None):
+    if repeated := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"class_names: {repeated!r} is there twice; name every class differently")
-    if foreign := [name for name in synthetic.values() if name not in real]:
+    if foreign := [name for name in made.values() if name not in names]:
         raise InputError(
-            f"class_names: the synthetic class {foreign[0]!r} is none of the real ones ({', '.join(real[:8])}{', ...' * (len(real) > 8)}); "
+            f"class_names: the synthetic class {foreign[0]!r} is none of the real ones ({', '.join(names[:8])}{', ...' * (len(names) > 8)}); "
             f"pass class_names that agree, or leave it out with `where`"
         )
-    return {label: list(real).index(name) for label, name in synthetic.items()} or {0: 0}
-
-
-class MixedDataset(EpochDataset):
-    """Samples {"image", "label" (int, in the real data's numbering), "is_synthetic" (bool)}. Made by `mix`.
-
-    Attributes:
-        class_names: label -> name of the class.
-    """
-
-    def __init__(
-        self,
-        real: Real | RealStream,
-        synthetic: SynthesizedDataset,
-        blend: Blend,
-        labels: dict[int, int],
-        balance: bool,
-        transform: Callable[[Any], Any] | None,
-        uneven: Uneven | None,
-    ) -> None:
-        super().__init__(uneven)
-        self.class_names = dict(enumerate(real.class_names))
-        self._real, self._synthetic, self._blend = real, synthetic, blend
-        self._labels, self._transform = labels, transform
-        self._order = replace(synthetic.order, shuffle=True)
-        self._pools = None if isinstance(real, RealStream) or not balance else Pools(real, synthetic, labels)
-
-    def __len__(self) -> int:
-        """Samples of the next epoch for this rank, over all its workers. Raises TypeError for a stream."""
-        reader = self._ranks.reader()
-        epoch = self._epochs.current(reader)
-        counts = [self._count(worker, epoch) for worker in reader.siblings()]
-        if None in counts:
-            raise TypeError("the length of a stream is known at its end only")
-        return sum(count or 0 for count in counts)
-
-    def _samples(self, reader: Reader, epoch: int, skip: int) -> Iterator[Sample]:
-        places = self._places(reader, epoch)
-        skipped = list(islice(places, skip))
-        stream: Iterator[tuple[Any, int]] = iter(())
-        if isinstance(self._real, RealStream):
-            stream = islice(iter(self._real), sum(1 for place in skipped if place is None), None)
-        with self._synthetic.reading() as read:
-            for place in places:
-                if isinstance(place, tuple):
-                    sample = read(*place)
-                    yield self._sample(sample["image"], self._labels[sample["label"]], True)
-                elif (found := self._read_real(place, stream)) is not None:
-                    yield self._sample(*found, False)
-                else:
-                    return
-
-    def _read_real(self, place: int | None, stream: Iterator[tuple[Any, int]]) -> tuple[Any, int] | None:
-        if place is None or isinstance(self._real, RealStream):
-            return next(stream, None)
-        return self._real.read(place)
-
-    def _sample(self, image: Any, label: int, synthetic: bool) -> Sample:
-        return {
-            "image": self._transform(image) if self._transform else image,
-            "label": label,
-            "is_synthetic": synthetic,
-        }
-
-    # Which sample comes when: a real one by its index (None: the next of the stream), a synthetic one by shard and row
-
-    def _places(self, reader: Reader, epoch: int) -> Iterator[int | tuple[int, int] | None]:
-        flags = chain.from_iterable(batch.tolist() for batch in self._batches(reader, epoch))
-        seed = self._order.seed
-        if self._pools is not None:
-            yield from self._pools.places(flags, [seed, epoch], reader)
-            return
-        synthetic = self._synthetic_places(reader, epoch)
-        real: Iterator[int | None] = repeat(None)
-        if not isinstance(self._real, RealStream):
-            order = np.random.default_rng([_REAL, seed, epoch]).permutation(len(self._real))
-            first, size = self._real_part(reader)
-            real = iter(order[np.arange(first, first + size) % len(order)].tolist())
-        for flag in flags:
-            yield next(synthetic) if flag else next(real)
-
-    def _synthetic_places(self, reader: Reader, epoch: int) -> Iterator[tuple[int, int]]:
-        part = self._synthetic_part(reader)
-        for cycle in count():
-            yield from self._order.samples(epoch + cycle * _CYCLE, *part)
-
-    def _batches(self, reader: Reader, epoch: int) -> Iterator[Bools]:
-        real = math.inf if isinstance(self._real, RealStream) else self._real_part(reader)[1]
-        first_step = self._steps_before(reader, epoch) if self._blend.schedule == "step" else 0
-        return self._blend.batches(reader, epoch, first_step, real, self._synthetic_part(reader)[1])
-
-    def _steps_before(self, reader: Reader, epoch: int) -> int:
-        """Batches of this rank in earlier epochs, which had shares of their own."""
-        steps = 0
-        for earlier in range(epoch):
-            parts = [
-                (worker, self._real_part(worker)[1], self._synthetic_part(worker)[1]) for worker in reader.siblings()
-            ]
-            steps += sum(sum(1 for _ in self._blend.batches(w, earlier, steps, *sizes)) for w, *sizes in parts)
-        return steps
-
-    def _count(self, reader: Reader, epoch: int) -> int | None:
-        return None if isinstance(self._real, RealStream) else sum(map(len, self._batches(reader, epoch)))
-
-    def _real_part(self, reader: Reader) -> tuple[int, int]:
-        size = 0 if isinstance(self._real, RealStream) else len(self._real)
-        return deal(*share(size, reader, self._rule(reader)), reader, 1)
-
-    def _synthetic_part(self, reader: Reader) -> tuple[int, int]:
-        """A part for every process; where there are more processes than samples, all of them."""
-        first, size = deal(*share(len(self._order), reader, "pad"), reader, 1)
-        return (first, size) if size else (0, len(self._order))
-
-    def _layout(self, reader: Reader) -> dict[str, Any]:
-        real = "a stream" if isinstance(self._real, RealStream) else len(self._real)
-        return {
-            "real": real,
-            "samples": len(self._order),
-            "seed": self._order.seed,
-            "batch_size": self._blend.batch_size,
-            "balance": self._pools is not None,
-        }
+    labels = {label: names.index(name) for label, name in made.items()}
+    if synthetic.catalogue.unlabelled:
+        if len(names) > 1:
+            raise unlabelled(
+                f"the real ones have {len(names)} classes ({', '.join(names[:8])}{', ...' * (len(names) > 8)})"
+            )
+        labels[0] = 0
+    return labels

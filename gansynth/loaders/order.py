@@ -13,6 +13,7 @@ from gansynth.errors import InputError
 
 Uneven = Literal["exact", "drop", "pad"]
 Ints = npt.NDArray[np.int64]
+CYCLE = 1 << 32  # between the orders of one epoch's passes over the samples
 _SHARDS, _ROWS, _BLOCK = range(3)  # what a stream of random numbers is for
 
 
@@ -90,6 +91,11 @@ class Order:
             count: its length; it may go past the end, and then goes on from the beginning.
             skip: how many of its samples to leave out.
         """
+        for shards, rows in self.blocks(epoch, first, count, skip):
+            yield from zip(shards.tolist(), rows.tolist(), strict=True)
+
+    def blocks(self, epoch: int, first: int, count: int, skip: int = 0) -> Iterator[tuple[Ints, Ints]]:
+        """The same by blocks of shards: for each the shards and positions of its samples, int64 [n] both."""
         segments = list(self._segments(epoch, first, count))
         for start in range(0, len(segments), self.mixed_shards):
             block = segments[start : start + self.mixed_shards]
@@ -102,7 +108,7 @@ class Order:
             if self.shuffle:
                 mixed = self._random(_BLOCK, epoch, first, start).permutation(size)
                 shards, rows = shards[mixed], rows[mixed]
-            yield from zip(shards[skip:].tolist(), rows[skip:].tolist(), strict=True)
+            yield shards[skip:], rows[skip:]
             skip = 0
 
     def _segments(self, epoch: int, first: int, count: int) -> Iterator[tuple[int, range]]:

@@ -31,11 +31,10 @@ class Samples:
     def __init__(self, catalogue: Catalogue, columns: Sequence[str], open_shards: int) -> None:
         self._catalogue, self._limit = catalogue, open_shards
         self._columns = list(dict.fromkeys([*NEEDED, *columns]))
-        self._wanted = columns
         self._open: OrderedDict[int, _OpenShard] = OrderedDict()
 
     def read(self, shard: int, row: int) -> tuple[bytes, dict[str, Any]]:
-        """A sample's encoded image, and its values in the columns with its key, label and format.
+        """A sample's encoded image, and its values in the columns that are wanted and needed.
 
         Args:
             shard: position in the catalogue.
@@ -62,7 +61,7 @@ class _OpenShard:
         self._shard = shard
         table = catalogue.rows(shard, columns)
         self._values = {name: _plain(table[name]) for name in columns}
-        self._spans = list(zip(self._values.pop("image_offset"), self._values.pop("image_bytes"), strict=True))
+        self._spans = list(zip(self._values["image_offset"], self._values["image_bytes"], strict=True))
         self._fetch, self.close = self._opened()
 
     def _opened(self) -> tuple[Callable[[int], bytes], Callable[[], None]]:

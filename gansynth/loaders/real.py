@@ -111,7 +111,7 @@ class RealStream:
     """An iterable of (image, label), {"image", "label"} or WebDataset samples that deals itself out to ranks and workers.
 
     Args:
-        stream: iterated anew every epoch.
+        stream: iterated anew every epoch, of which its `set_epoch` is told where it has one.
         resolution, kind: of images that are not tensors already.
         class_names: in the order of its labels.
     """
@@ -122,7 +122,10 @@ class RealStream:
         self._stream, self._resolution, self._kind = stream, resolution, kind
         self.class_names = tuple(class_names or ())
 
-    def __iter__(self) -> Iterator[tuple[Any, int]]:
+    def samples(self, epoch: int) -> Iterator[tuple[Any, int]]:
+        """Images and their classes in an epoch."""
+        if callable(begin := getattr(self._stream, "set_epoch", None)):
+            begin(epoch)
         for sample in self._stream:
             image, label = _pair(sample)
             yield as_image(image, self._resolution, self._kind), int(label)

@@ -166,5 +166,7 @@ def test_a_classifier_is_trained_on_what_is_ready(
     found = train_classifier(str(folder), str(tmp_path / "run"), epochs=4)
     assert Path(found["classifier"]).is_file() and found["images"] > 400
     assert found["accuracy"] > 0.8
+    some = train_classifier(str(folder), str(tmp_path / "some"), epochs=4, where="class_name != 'Bag'")
+    assert some["images"] < found["images"] and some["accuracy"] > 0.8
     with pytest.raises(InputError, match="nothing to tell apart"):
         train_classifier(str(make("one", classes=["Bag"])), str(tmp_path / "run"))
