@@ -20,11 +20,20 @@ import torch
 
 import gansynth
 from gansynth.cli import run
-from gansynth.errors import InputError, Interrupted, OutputError, RecipeError, TrainingError, WeightsError
+from gansynth.errors import (
+    InputError,
+    Interrupted,
+    OutputError,
+    RecipeError,
+    StoreError,
+    TrainingError,
+    WeightsError,
+)
 from gansynth.generators import describe, load_generator
 from gansynth.latents import draw
 from gansynth.recipe import Recipe
 from gansynth.stopping import Stop
+from gansynth.store import Store
 from gansynth.training import folder, result
 from gansynth.training.images import prepare
 from gansynth.training.loop import Loop
@@ -269,6 +278,32 @@ def test_a_finished_run_is_left_as_it_is(runs: dict[str, Path], data: Path, monk
     found = train(recipe(data, runs["biggan"], "biggan"), device="cpu")
     assert (found.steps, found.epochs, found.images_per_second) == (9, 3, None)
     assert {path: path.stat().st_mtime_ns for path in sorted(runs["biggan"].rglob("*"))} == before
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "pictures/progress.gif", "result.json"])
+def test_what_a_failed_last_upload_left_is_sent_by_the_same_command(
+    runs: dict[str, Path], data: Path, lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANSYNTH_CACHE", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/run"
+    wanted, store, publish = recipe(data, tmp_path, "mlp").model_copy(update={"output": url}), Store(url), Store.publish
+
+    def failing(self: Store, path: str, content: bytes) -> None:
+        if path == lost and "README.md" in self.tree():
+            raise StoreError("the network is gone")
+        publish(self, path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "publish", failing)
+        with pytest.raises(StoreError):
+            train(wanted, device="cpu")
+    assert "result.json" not in store.tree()
+    assert train(wanted, device="cpu").place == url
+    assert "result.json" in store.tree()
+    assert store.read("model.safetensors") == weights(runs["mlp"])
+    assert store.read("losses.csv").decode() == losses(runs["mlp"])
+    monkeypatch.setattr(Store, "publish", None)
+    assert train(wanted, device="cpu").steps == 9, "nothing was left to send"
 
 
 def test_fewer_epochs_than_were_done_are_refused(runs: dict[str, Path], data: Path) -> None:

@@ -103,6 +103,7 @@ def _train(
     """The same in a folder of this machine; calls `on_saved` whenever the run could go on from what is in it."""
     place, state = Path(recipe.folder), state_of(recipe.source)
     if (found := folder.result_of(place, recipe, state)) is not None:
+        on_saved()  # of a push that failed at the end of the run something may be left to send
         return Trained(folder=place, place=str(place), images_per_second=None, **found)
     chosen, threads = choose_device(device), torch.get_num_threads()
     torch.set_num_threads(cores() if recipe.threads == "auto" else recipe.threads)
