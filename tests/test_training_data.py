@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import images_on_disk
@@ -129,6 +130,34 @@ def test_images_are_prepared_once_as_long_as_the_data_stay_the_same(tmp_path: Pa
     assert images(8).resolution == 8
     (place / "red" / "red-00.png").unlink()
     assert images(8).images == 19
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "pixels of zeros": lambda work: zeroed(work / "pixels.bin"),
+    "pixels cut off": lambda work: (work / "pixels.bin").write_bytes(b"cut"),
+    "no pixels": lambda work: (work / "pixels.bin").unlink(),
+    "labels of zeros": lambda work: zeroed(work / "labels.npy"),
+    "other labels": lambda work: np.save(work / "labels.npy", np.zeros(20, np.int64)),
+    "no labels": lambda work: (work / "labels.npy").write_bytes(b""),
+    "no summary": lambda work: (work / "summary.json").write_bytes(b""),
+    "another summary": lambda work: (work / "summary.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_images_that_a_power_cut_damaged_are_decoded_again(damage: str, tmp_path: Path) -> None:
+    source = open_source(images_on_disk.folder(tmp_path / "f"))
+    work = tmp_path / "work"
+    before = prepare(source, 16, work, state="same")
+    expected = before.pixels.copy(), before.labels
+    DAMAGES[damage](work)
+    after = prepare(source, 16, work, state="same")
+    assert (after.pixels == expected[0]).all() and (after.labels == expected[1]).all()
+    assert after.summary == before.summary
 
 
 def test_phones_turn_pictures_by_a_note_in_the_file(tmp_path: Path) -> None:

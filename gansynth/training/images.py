@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ import PIL.ImageOps
 
 from gansynth.environment import cores
 from gansynth.errors import InputError, OutputError
+from gansynth.training.pictures import save
 from gansynth.training.sources import Item, Pixels, Source
 
 SMALLEST = 8  # pixels along the shorter side
@@ -94,8 +96,8 @@ def prepare(
     """
     key = hashlib.sha256(json.dumps([state, resolution, source.classes]).encode()).hexdigest()
     try:
-        if state and _key_of(folder) == key:
-            return _load(folder)
+        if state and (kept := _kept(folder, key)) is not None:
+            return kept
         return _prepared(source, resolution, folder, max_skipped, on_image, key)
     except OSError as error:
         raise OutputError(
@@ -121,16 +123,19 @@ def _prepared(
             file.write(data)
             digest.update(data)
             labels.append(item.label)
+        file.flush()
+        os.fsync(file.fileno())
     _require_enough(labels, skipped, max_skipped)
     digest.update(np.array(labels, np.int64).tobytes())
     counts = Counter(labels)
     classes = {name: counts[number] for number, name in enumerate(source.classes)}
     summary = Summary(source.kind, len(labels), resolution, classes, skipped, digest.hexdigest())
-    np.save(folder / _LABELS, np.array(labels, np.int64))
-    temporary = folder / "summary.part"  # written last: with it the array is whole
-    temporary.write_text(json.dumps({"key": key, **asdict(summary)}, indent=1) + "\n")
-    temporary.replace(folder / _SUMMARY)
-    return _load(folder)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(labels, np.int64))
+    save(folder / _LABELS, buffer.getvalue())
+    content: dict[str, Any] = {"key": key, **asdict(summary)}  # written last: with it the array is whole
+    save(folder / _SUMMARY, (json.dumps(content, indent=1) + "\n").encode())
+    return _load(folder, content)
 
 
 def read_all(source: Source, resolution: int) -> tuple[Pixels, np.ndarray[Any, np.dtype[np.int64]]]:
@@ -147,17 +152,23 @@ def read_all(source: Source, resolution: int) -> tuple[Pixels, np.ndarray[Any, n
     return np.stack([square for _, square in found if not isinstance(square, str)]), labels
 
 
-def _key_of(folder: Path) -> str | None:
-    """Of the images that are kept in a folder, None if there are none."""
-    path = folder / _SUMMARY
-    return json.loads(path.read_text())["key"] if path.is_file() else None
+def _kept(folder: Path, key: str) -> Images | None:
+    """The images that are kept in a folder; None if they are others, or not what was written, as after a power cut."""
+    try:
+        content = json.loads((folder / _SUMMARY).read_text())
+        if content["key"] != key:
+            return None
+        images = _load(folder, content)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    digest = hashlib.sha256(images.pixels.data)
+    digest.update(images.labels.tobytes())
+    return images if digest.hexdigest() == images.summary.sha256 else None
 
 
-def _load(folder: Path) -> Images:
-    content = json.loads((folder / _SUMMARY).read_text())
-    del content["key"]
-    content["skipped"] = [Skipped(**item) for item in content["skipped"]]
-    summary = Summary(**content)
+def _load(folder: Path, content: dict[str, Any]) -> Images:
+    about = {name: value for name, value in content.items() if name != "key"}
+    summary = Summary(**{**about, "skipped": [Skipped(**item) for item in about["skipped"]]})
     shape = (summary.images, summary.resolution, summary.resolution, 3)
     pixels = np.memmap(folder / _PIXELS, np.uint8, mode="r", shape=shape)
     return Images(pixels, np.load(folder / _LABELS, allow_pickle=False), summary)
