@@ -36,6 +36,7 @@ from gansynth.stopping import Stop
 from gansynth.store import Store
 from gansynth.training import folder, result
 from gansynth.training.images import prepare
+from gansynth.training.init import start_from
 from gansynth.training.loop import Loop
 from gansynth.training.players import players
 from gansynth.training.recipe import TrainingRecipe
@@ -197,6 +198,11 @@ def stopped_after(images: int, stop: Stop) -> Iterator[Any]:
     yield advance
 
 
+def counts(unit: str, steps: int) -> int:
+    """Images after which a run has done so many steps of 8; never while images are read."""
+    return 8 * steps if unit == "images" else 10**9
+
+
 @architectures
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
@@ -204,11 +210,8 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 ) -> None:
     wanted, stop = recipe(data, tmp_path / "run", architecture), Stop()
 
-    def show(total: int, unit: str, done: int) -> Any:
-        return stopped_after(8 * steps if unit == "images" else 10**9, stop)
-
     with pytest.raises(Interrupted):
-        train(wanted, device="cpu", stop=stop, show=show)
+        train(wanted, device="cpu", stop=stop, show=lambda _, unit, __: stopped_after(counts(unit, steps), stop))
     assert not (tmp_path / "run" / "config.json").exists()
     assert train(wanted, device="cpu").steps == 9
     assert losses(tmp_path / "run") == losses(runs[architecture])
@@ -380,8 +383,84 @@ def test_training_may_start_from_trained_weights(
 ) -> None:
     for number, start in enumerate((runs[architecture], runs[architecture] / "pytorch_model.bin")):
         if start.exists():
-            train(recipe(data, tmp_path / f"{number}", architecture, epochs=1, init=str(start)), device="cpu")
+            train(recipe(data, tmp_path / f"{number}", architecture, epochs=2, init=str(start)), device="cpu")
             assert losses(tmp_path / f"{number}").splitlines()[1] != losses(runs[architecture]).splitlines()[1]
+
+
+def weights_alone(run: Path, place: Path) -> Path:
+    """The generator of a run without its discriminator."""
+    place.mkdir()
+    for path in run.iterdir():
+        if path.is_file():
+            (place / path.name).write_bytes(path.read_bytes())
+    return place
+
+
+def tensors(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in network.state_dict().values()]
+
+
+def equal(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
+@architectures
+def test_a_discriminator_that_knows_nothing_learns_alone_at_first(
+    runs: dict[str, Path], data: Path, architecture: str, tmp_path: Path
+) -> None:
+    wanted = recipe(data, tmp_path / "run", architecture, ema=0.9)
+    images = prepare(open_source(data), wanted.resolution, tmp_path / "images", 0.05)
+    trained = players(wanted, 2, "cpu")
+    assert start_from(weights_alone(runs[architecture], tmp_path / "start"), trained)
+    loop = Loop(wanted, images, trained, "cpu", fresh_discriminator=True)
+    before = [tensors(network) for network in (trained.generator, trained.averaged, trained.discriminator)]
+    assert loop.warmup == loop.steps_per_epoch == 3
+    for number in range(3):
+        assert torch.isfinite(loop.step(number)).all()
+    assert equal(tensors(trained.generator), before[0]) and equal(tensors(trained.averaged), before[1])
+    assert not equal(tensors(trained.discriminator), before[2])
+    assert (len(trained.optimizers[0].state), len(trained.optimizers[1].state) > 0) == (0, True)
+    loop.step(3)
+    assert not equal(tensors(trained.generator), before[0]) and not equal(tensors(trained.averaged), before[1])
+
+
+@pytest.mark.parametrize(("architecture", "steps"), [("dcgan", 2), ("biggan", 5)])
+def test_a_run_that_was_stopped_remembers_that_its_discriminator_was_fresh(
+    runs: dict[str, Path], data: Path, architecture: str, steps: int, tmp_path: Path
+) -> None:
+    start, stop = weights_alone(runs[architecture], tmp_path / "start"), Stop()
+    train(recipe(data, tmp_path / "whole", architecture, init=str(start)), device="cpu")
+    wanted = recipe(data, tmp_path / "run", architecture, init=str(start))
+    with pytest.raises(Interrupted):
+        train(wanted, device="cpu", stop=stop, show=lambda _, unit, __: stopped_after(counts(unit, steps), stop))
+    train(wanted, device="cpu")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    assert "In the first 3 steps the discriminator alone learned." in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_how_long_the_discriminator_learns_alone_can_be_chosen(
+    runs: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    images = prepare(open_source(data), 16, tmp_path / "images", 0.05)
+
+    def warmup(fresh: bool, **changes: Any) -> int:
+        wanted = recipe(data, tmp_path / "run", "mlp", **changes)
+        return Loop(wanted, images, players(wanted, 2, "cpu"), "cpu", fresh).warmup
+
+    assert (warmup(True, warmup=0), warmup(True, warmup=5), warmup(False, warmup=5), warmup(False)) == (0, 5, 5, 0)
+    for changes in ({"epochs": 1}, {"warmup": 9}):
+        with pytest.raises(RecipeError, match=r"^warmup: .* the generator would stay as it is; raise epochs"):
+            warmup(True, **changes)
+
+
+def test_a_run_from_before_a_key_was_there_goes_on(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    wanted = recipe(data, tmp_path / "run", "mlp", epochs=1)
+    train(wanted, device="cpu")
+    path = tmp_path / "run" / "training.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "warmup" not in line))
+    train(recipe(data, tmp_path / "run", "mlp"), device="cpu")
+    assert weights(tmp_path / "run") == weights(runs["mlp"])
 
 
 def test_other_classes_keep_what_does_not_belong_to_classes(runs: dict[str, Path], tmp_path: Path) -> None:

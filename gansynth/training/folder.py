@@ -107,9 +107,12 @@ def _begun(folder: Path) -> dict[str, Any]:
 
 def _require_same(before: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     for key, value in wanted.items():
-        if key not in FREE and before.get(key) != value:
+        begun_with = before.get(
+            key, TrainingRecipe.model_fields[key].get_default(call_default_factory=True)
+        )  # of keys that are younger than the run
+        if key not in FREE and begun_with != value:
             raise OutputError(
-                f"output {folder}: was begun with {key} {before.get(key)!r}, not {value!r}; choose another output, or go on with "
+                f"output {folder}: was begun with {key} {begun_with!r}, not {value!r}; choose another output, or go on with "
                 f"the recipe that it was begun with"
             )
 

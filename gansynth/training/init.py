@@ -17,15 +17,18 @@ from gansynth.training.players import Players
 _OF_CLASSES = ("embeddings.weight", "embedding.")
 
 
-def start_from(path: Path, players: Players) -> None:
+def start_from(path: Path, players: Players) -> bool:
     """Put trained weights into fresh players.
 
-    A run's folder gives both players; weights alone give the generator, which then meets a discriminator that has to learn
-    first. Where the classes are others than before, what belongs to the classes stays fresh.
+    A run's folder gives both players; weights alone give the generator, which then meets a discriminator that knows nothing
+    and would mislead it, so that the discriminator has to learn first (`warmup`). Where the classes are others than before, what belongs to the classes stays fresh.
 
     Args:
         path: folder of a run or of weights, or a file of weights.
         players: fresh ones.
+
+    Returns:
+        whether the discriminator is still fresh.
 
     Raises:
         RecipeError: there is nothing.
@@ -33,7 +36,7 @@ def start_from(path: Path, players: Players) -> None:
     """
     if not path.exists():
         raise RecipeError(f"init: there is no {path}; give the folder of a run, or of weights")
-    if found := checkpoint.read(path):
+    if (found := checkpoint.read(path)) is not None:
         networks = found["networks"]
         generator = networks.get("averaged", networks["generator"])
         _fill(players.discriminator, networks["discriminator"], path)
@@ -42,6 +45,7 @@ def start_from(path: Path, players: Players) -> None:
     _fill(players.generator, generator, path)
     if players.averaged is not players.generator:
         players.averaged.load_state_dict(players.generator.state_dict())
+    return found is None
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:

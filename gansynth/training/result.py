@@ -142,6 +142,8 @@ def _card(
         f"- Data: {counted(summary.images, 'image')} ({summary.kind}), sha256 {summary.sha256[:16]}...; "
         f"{counted(len(summary.skipped), 'image')} left out, listed in {run_folder.DATA}.",
     ]
+    if loop.warmup:
+        lines.append(f"- In the first {counted(loop.warmup, 'step')} the discriminator alone learned.")
     if distance is not None:
         first = f", from {distances[0][2]:.4g} after epoch {distances[0][0]}" if distances else ""
         lines.append(f"- Frechet distance to the data ({gallery.metric}): {distance:.4g}{first}.")

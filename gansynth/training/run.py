@@ -137,13 +137,14 @@ class _Run:
         source = open_source(recipe.source, recipe.class_names)
         self.players = players(recipe, len(source.classes), device)
         found = checkpoint.load(self.folder, self.players)
+        fresh = found is not None and bool(found[2].get("fresh_discriminator"))
         if recipe.init and found is None:
-            start_from(local_path(recipe.init), self.players)
+            fresh = start_from(local_path(recipe.init), self.players)
         measure = None if recipe.metric == "none" else extractor(recipe.metric)
         self.images = self._images(source)
         tell(self._told())
         self.gallery = Gallery(recipe, self.images, self.players, measure)
-        self.loop = Loop(recipe, self.images, self.players, device)
+        self.loop = Loop(recipe, self.images, self.players, device, fresh)
         self.step = 0
         self.distances: folder.Distances = []
         self.losses = np.zeros((self.loop.steps, 2), np.float32)
@@ -216,6 +217,7 @@ class _Run:
                 self.losses[self.step - len(values) : self.step] = values
                 mean = self.losses[max(0, self.step - 100) : self.step].mean(axis=0)
                 told = f"epoch {self.step / self.loop.steps_per_epoch:.1f}, D {mean[0]:.3f}, G {mean[1]:.3f}"
+                told += " (warm-up)" if self.step <= self.loop.warmup else ""
                 advance(len(values) * self.loop.batch_size, told)
         self.seconds += time.monotonic() - started
         self.done_here += self.step - first
@@ -247,7 +249,11 @@ class _Run:
             for tensor_name, tensor in network.state_dict().items():
                 if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                     raise self._lost(self.step, f"{tensor_name} of the {name} is not finite")
-        notes = {"distances": self.distances, "metric": self.gallery.measure}
+        notes = {
+            "distances": self.distances,
+            "metric": self.gallery.measure,
+            "fresh_discriminator": self.loop.fresh_discriminator,
+        }
         losses = torch.from_numpy(self.losses[: self.step].copy())
         checkpoint.save(self.folder, self.step, self.players, losses, notes)
         self.on_saved()
