@@ -6,25 +6,19 @@ import hashlib
 import io
 import json
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 
-from gansynth.environment import cores
-from gansynth.errors import InputError, OutputError
+from gansynth.errors import InputError, OutputError, quoted
+from gansynth.training.items import Pixels, Source
 from gansynth.training.pictures import save
-from gansynth.training.sources import Item, Pixels, Source
+from gansynth.training.squares import decoded
 
-SMALLEST = 8  # pixels along the shorter side
-MAX_PIXELS = 100_000_000
 _PIXELS, _LABELS, _SUMMARY = "pixels.bin", "labels.npy", "summary.json"
 
 
@@ -109,15 +103,17 @@ def _prepared(
     source: Source, resolution: int, folder: Path, max_skipped: float, on_image: Callable[[int], None], key: str
 ) -> Images:
     labels: list[int] = []
-    skipped: list[Skipped] = []
+    skipped = [_left_out(name, reason) for name, reason in source.unread]
+    lost: dict[int, Skipped] = {}  # the first of each class
     digest = hashlib.sha256()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _SUMMARY).unlink(missing_ok=True)
     with (folder / _PIXELS).open("wb") as file:
-        for item, square in _decoded(source.items(), resolution):
+        for item, square in decoded(source.items(), resolution):
             on_image(1)
             if isinstance(square, str):
-                skipped.append(Skipped(item.name, square))
+                skipped.append(_left_out(item.name, square))
+                lost.setdefault(item.label, skipped[-1])
                 continue
             data = square.tobytes()
             file.write(data)
@@ -127,6 +123,7 @@ def _prepared(
         os.fsync(file.fileno())
     _require_enough(labels, skipped, max_skipped)
     digest.update(np.array(labels, np.int64).tobytes())
+    _require_all_classes(source, labels, lost)
     counts = Counter(labels)
     classes = {name: counts[number] for number, name in enumerate(source.classes)}
     summary = Summary(source.kind, len(labels), resolution, classes, skipped, digest.hexdigest())
@@ -138,13 +135,26 @@ def _prepared(
     return _load(folder, content)
 
 
+def _left_out(name: str, reason: str) -> Skipped:
+    """With what can be written down of texts that are no valid Unicode."""
+    return Skipped(*(text.encode(errors="replace").decode() for text in (name, reason)))
+
+
+def _require_all_classes(source: Source, labels: list[int], lost: Mapping[int, Skipped]) -> None:
+    for number in sorted(lost.keys() - set(labels)):
+        raise InputError(
+            f"data: no image of the class {quoted(source.classes[number])} can be used ({lost[number].name}: {lost[number].reason}); "
+            f"replace its images, or remove the class"
+        )
+
+
 def read_all(source: Source, resolution: int) -> tuple[Pixels, np.ndarray[Any, np.dtype[np.int64]]]:
     """All images of a source in memory, uint8 [n, h, w, 3], and their labels, int64 [n]; for small ones.
 
     Raises:
         InputError: an image cannot be used.
     """
-    found = list(_decoded(source.items(), resolution))
+    found = list(decoded(source.items(), resolution))
     for item, square in found:
         if isinstance(square, str):
             raise InputError(f"data: {item.name} cannot be used ({square}); remove or replace it")
@@ -185,60 +195,3 @@ def _require_enough(labels: list[int], skipped: list[Skipped], max_skipped: floa
         )
     if len(labels) < 2:
         raise InputError(f"data: saw {len(labels)} usable images; training needs two at the very least")
-
-
-def _decoded(items: Iterable[Item], resolution: int) -> Iterator[tuple[Item, Pixels | str]]:
-    """Each item with its square, or the reason why there is none; in order, some ahead in threads."""
-    with ThreadPoolExecutor(cores()) as pool:
-        ahead: list[tuple[Item, Any]] = []
-        for item in items:
-            ahead.append((item, pool.submit(as_square, item, resolution)))
-            if len(ahead) == 64:
-                first, future = ahead.pop(0)
-                yield first, future.result()
-        for item, future in ahead:
-            yield item, future.result()
-
-
-def as_square(item: Item, resolution: int) -> Pixels | str:
-    """An item's central square, uint8 [resolution, resolution, 3], or the reason why there is none."""
-    try:
-        found = item.read()
-        if isinstance(found, bytes):
-            return _from_file(found, resolution)
-        return _resized(PIL.Image.fromarray(found), resolution)
-    except PIL.UnidentifiedImageError:
-        return "no image, or damaged from its first bytes on"
-    except PIL.Image.DecompressionBombError:
-        return f"more than the {MAX_PIXELS:,} pixels allowed"
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a damaged file does to a decoder
-        return " ".join(f"{error}".split())[:160] or type(error).__name__
-
-
-def _from_file(data: bytes, resolution: int) -> Pixels:
-    if not data:
-        raise ValueError("an empty file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # decoders' remarks on files that they read all the same
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
-            return _resized(PIL.ImageOps.exif_transpose(image), resolution)
-
-
-def _resized(image: PIL.Image.Image, resolution: int) -> Pixels:
-    """The central square in RGB, averaged down or interpolated up to the resolution; what is transparent becomes white."""
-    if min(image.size) < SMALLEST:
-        raise ValueError(f"{image.width} x {image.height} pixels, less than {SMALLEST} along a side")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to white
-        image = PIL.Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.convert("RGB").crop((left, top, left + side, top + side))
-    if side != resolution:
-        square = square.resize((resolution, resolution), PIL.Image.Resampling.LANCZOS)
-    return np.asarray(square)

@@ -23,10 +23,11 @@ from gansynth.training import checkpoint, folder, pictures, result
 from gansynth.training.gallery import Gallery, grid_path, save_grid
 from gansynth.training.images import Images, prepare
 from gansynth.training.init import start_from
+from gansynth.training.items import Source
 from gansynth.training.loop import Loop
 from gansynth.training.players import players
 from gansynth.training.recipe import TrainingRecipe
-from gansynth.training.sources import Source, open_source, state_of
+from gansynth.training.sources import open_source, state_of
 
 _LOOK_ON_GPU = 20  # steps between looks at the losses, each of which waits for the GPU
 Show = Callable[[int, str, int], AbstractContextManager[Advance]]
