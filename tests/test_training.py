@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -225,13 +226,13 @@ def test_a_killed_run_ends_as_if_it_had_not_been(runs: dict[str, Path], data: Pa
     path.write_text(json.dumps(content))  # JSON is YAML
     script = (
         "import os, signal, sys\n"
-        "from gansynth.training import run\n"
+        "from gansynth.training import trainer\n"
         "from gansynth.cli import main\n"
-        "real = run._Run._save\n"
+        "real = trainer.Run._save\n"
         "def save(self):\n"
         "    real(self)\n"
         "    if self.step == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "if len(sys.argv) == 3: run._Run._save = save\n"
+        "if len(sys.argv) == 3: trainer.Run._save = save\n"
         "main(['train', sys.argv[1], '--device', 'cpu'])\n"
     )
     command = [sys.executable, "-c", script, str(path)]
@@ -277,10 +278,194 @@ def test_a_finished_run_can_be_trained_for_longer(runs: dict[str, Path], data: P
 
 def test_a_finished_run_is_left_as_it_is(runs: dict[str, Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in sorted(runs["biggan"].rglob("*"))}
-    monkeypatch.setattr("gansynth.training.run._Run", None)
+    monkeypatch.setattr("gansynth.training.run.Run", None)
     found = train(recipe(data, runs["biggan"], "biggan"), device="cpu")
     assert (found.steps, found.epochs, found.images_per_second) == (9, 3, None)
     assert {path: path.stat().st_mtime_ns for path in sorted(runs["biggan"].rglob("*"))} == before
+
+
+def stamps(folder: Path, *but: str) -> dict[str, int]:
+    """When each file was changed."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in but)
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> TrainingRecipe:
+    """The recipe of a finished run of its own data."""
+    place = images_on_disk.folder(tmp_path / "data", count=12, side=32)
+    wanted = recipe(place, tmp_path / "run", "mlp", epochs=1, sample_every=1, threads="auto")
+    train(wanted, device="cpu")
+    return wanted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"threads": 2}, {"sample_every": 2}, {"checkpoint_every": 9}, {"max_skipped": 0.5}, {"tensorboard": True}],
+)
+def test_a_finished_run_is_left_where_a_recipe_would_make_it_again(
+    finished: TrainingRecipe, changes: dict[str, Any]
+) -> None:
+    before = stamps(Path(finished.folder))
+    assert train(finished.model_copy(update=changes), device="cpu").images_per_second is None
+    assert stamps(Path(finished.folder)) == before
+
+
+def test_a_finished_run_is_left_where_its_files_look_different_and_its_images_are_the_same(
+    finished: TrainingRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stamps(tmp_path / "run", "result.json")
+    os.utime(tmp_path / "data" / "red" / "red-00.png", (0, 0))
+    monkeypatch.setattr("gansynth.training.run.Run", None)
+    assert train(finished, device="cpu").steps == 3
+    assert stamps(tmp_path / "run", "result.json") == before
+    assert not (tmp_path / "run" / "work").exists()
+    monkeypatch.setattr("gansynth.training.run.read_images", None)
+    assert train(finished, device="cpu").steps == 3, "it was remembered"
+    monkeypatch.chdir(tmp_path)
+    assert train(finished.model_copy(update={"data": "data"}), device="cpu").steps == 3, "the same by another path"
+
+
+def test_a_finished_run_is_left_where_its_data_are_gone(finished: TrainingRecipe, tmp_path: Path) -> None:
+    before = stamps(tmp_path / "run")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert train(finished, device="cpu").steps == 3
+    assert stamps(tmp_path / "run") == before
+    with pytest.raises(InputError, match="there is no"):
+        train(finished.model_copy(update={"epochs": 2}), device="cpu")
+
+
+def test_a_finished_run_of_other_images_keeps_its_result(finished: TrainingRecipe, tmp_path: Path) -> None:
+    before = stamps(tmp_path / "run")
+    (tmp_path / "data" / "red" / "red-00.png").unlink()
+    with pytest.raises(OutputError, match="other images"):
+        train(finished, device="cpu")
+    after = stamps(tmp_path / "run")
+    assert {name: after.get(name) for name in before} == before
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "1", '{"recipe": [], "data": 1}'])
+def test_a_damaged_result_is_none(finished: TrainingRecipe, content: str, tmp_path: Path) -> None:
+    before = (tmp_path / "run" / "result.json").read_text()
+    (tmp_path / "run" / "result.json").write_text(content)
+    (tmp_path / "run" / "data.json").write_text("[]")
+    assert train(finished, device="cpu").steps == 3
+    assert (tmp_path / "run" / "result.json").read_text() == before
+
+
+def test_no_step_left_leaves_threads_as_they_were(finished: TrainingRecipe, tmp_path: Path) -> None:
+    (tmp_path / "run" / "result.json").unlink()
+    before = (tmp_path / "run" / "training.yaml").read_text()
+    train(finished.model_copy(update={"threads": 2}), device="cpu")
+    assert (tmp_path / "run" / "training.yaml").read_text() == before
+
+
+def test_a_run_goes_on_with_the_threads_that_it_had(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[int]()
+    step = Loop.step
+
+    def counted(self: Loop, number: int) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return step(self, number)
+
+    monkeypatch.setattr(Loop, "step", counted)
+    outside = torch.get_num_threads()
+    for epochs, threads, offered in ((1, "auto", 2), (2, "auto", 1), (3, 1, 2), (4, "auto", 2)):
+        train(
+            recipe(data, tmp_path / "run", "mlp", epochs=epochs, threads=threads, metric="none"),
+            device="cpu",
+            threads=offered,
+        )
+        kept = (tmp_path / "run" / "training.yaml").read_text()
+        assert f"threads: {threads}\n" in kept
+        assert f"  threads: '{seen[-1]}'\n  precision: float32\n" in kept
+    assert seen == [2] * 6 + [1] * 6
+    assert torch.get_num_threads() == outside
+
+
+@pytest.mark.parametrize("place", ["", "runs/colours", "red"])
+def test_an_output_in_the_data_is_refused(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images_on_disk.folder(tmp_path / "data")
+    monkeypatch.chdir(tmp_path / "data")
+    for data in (".", str(tmp_path / "data")):
+        with pytest.raises(OutputError, match=r"lies in the data, .* choose a place outside of it"):
+            train(recipe(Path(data), Path(place), "mlp"), device="cpu")
+    with pytest.raises(OutputError, match="lies in the data"):
+        wanted = recipe(tmp_path, tmp_path, "mlp").model_copy(update={"data": "s3://b/x/", "output": "s3://b/x/runs"})
+        train(wanted, device="cpu")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["blue", "red"]
+
+
+def test_too_little_memory_is_told_with_what_takes_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(self: Loop, number: int) -> torch.Tensor:
+        return torch.empty(2**62, dtype=torch.uint8)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "step", step)
+        with pytest.raises(InputError, match=r"^width: .*width 16, .*batch_size 8 at resolution 16 needs more memory"):
+            train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu")
+    assert not (tmp_path / "run").exists()
+    train(recipe(data, tmp_path / "run", "mlp", epochs=1, width=8), device="cpu")
+
+
+def test_epochs_stay_where_decay_has_begun(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    train(recipe(data, tmp_path / "run", "mlp", epochs=2, decay=0.5), device="cpu")
+    before = (tmp_path / "run" / "training.yaml").read_text()
+    with pytest.raises(OutputError, match=r"epochs is 4 and was 2, but decay .*keep epochs 2, .*init: "):
+        train(recipe(data, tmp_path / "run", "mlp", epochs=4, decay=0.5), device="cpu")
+    assert (tmp_path / "run" / "training.yaml").read_text() == before
+    stop = Stop()
+    with pytest.raises(Interrupted):
+        train(
+            recipe(data, tmp_path / "early", "mlp", epochs=2, decay=0.5),
+            device="cpu",
+            stop=stop,
+            show=lambda _, unit, __: stopped_after(counts(unit, 2), stop),
+        )
+    for place in ("early", "whole"):
+        train(recipe(data, tmp_path / place, "mlp", epochs=3, decay=0.5), device="cpu")
+    assert losses(tmp_path / "early") == losses(tmp_path / "whole")
+
+
+def test_a_stop_before_the_first_step_leaves_no_picture(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    wanted, stop = recipe(data, tmp_path / "run", "mlp"), Stop()
+    with pytest.raises(Interrupted):
+        train(wanted, device="cpu", stop=stop, tell=lambda text: stop.request(signal.SIGINT))
+    assert not list((tmp_path / "run").glob("pictures/epoch-*"))
+    train(wanted, device="cpu")
+    assert (tmp_path / "run" / "metrics.csv").read_text() == (runs["mlp"] / "metrics.csv").read_text()
+
+
+def test_only_a_biggan_has_truncations_to_wait_for(data: Path, tmp_path: Path) -> None:
+    units = list[str]()
+
+    def show(total: int, unit: str, done: int) -> Any:
+        units.append(unit)
+        return stopped_after(10**9, Stop())
+
+    train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu", show=show)
+    assert units == ["images read", "images"]
+
+
+def test_a_full_disk_while_the_animation_is_written_is_about_the_output(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == "progress.gif":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(
+        OutputError, match=r"^output .*progress.gif: cannot be written \(No space left on device\); make room"
+    ):
+        train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu")
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "pictures/progress.gif", "result.json"])

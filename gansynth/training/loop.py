@@ -41,7 +41,7 @@ class Loop:
         self.recipe, self.images, self.players, self.device = recipe, images, players, torch.device(device)
         self.batch_size = min(recipe.batch_size, len(images.labels))
         self.steps_per_epoch = max(1, len(images.labels) // self.batch_size)
-        self.steps = self.steps_per_epoch * recipe.value("epochs")
+        self.steps: int = self.steps_per_epoch * recipe.value("epochs")
         self.fresh_discriminator = fresh_discriminator
         by_rule = min(self.steps_per_epoch, _LONGEST_WARMUP) if fresh_discriminator else 0
         self.warmup = by_rule if recipe.warmup == "auto" else recipe.warmup
@@ -52,6 +52,7 @@ class Loop:
                 f"the generator would stay as it is; raise epochs, or set warmup to fewer steps"
             )
         half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and self.device.type == "cuda")
+        self.precision = "bfloat16" if half else "float32"
         self._autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         self._channels_last = recipe.architecture != "mlp"
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
@@ -75,10 +76,21 @@ class Loop:
         images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         return images if self._channels_last else images.contiguous(), classes
 
-    def rate(self, number: int) -> float:
-        """Share of its learning rate that a step has: 1, then falling in a straight line over the last `decay` of the run."""
-        falling = self.recipe.decay * self.steps
-        return min(1.0, (self.steps - number) / falling) if falling else 1.0
+    def rate(self, number: int, steps: int | None = None) -> float:
+        """Share of its learning rate that a step has: 1, then falling in a straight line over the last `decay` of the run.
+
+        Args:
+            number: of the step.
+            steps: of the whole run, if not those of this one.
+        """
+        total = steps or self.steps
+        falling = self.recipe.decay * total
+        return min(1.0, (total - number) / falling) if falling else 1.0
+
+    def agrees_with(self, epochs: int, done: int) -> bool:
+        """Whether the first `done` steps of a run of that many epochs had the learning rates that they have in this one."""
+        steps = epochs * self.steps_per_epoch
+        return steps in (0, self.steps) or not done or self.rate(done - 1, steps) == self.rate(done - 1) == 1
 
     def _set_rates(self, number: int) -> None:
         rates = (self.recipe.value("learning_rate"), self.recipe.value("discriminator_learning_rate"))
