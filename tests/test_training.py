@@ -656,6 +656,27 @@ def test_other_classes_keep_what_does_not_belong_to_classes(runs: dict[str, Path
     assert describe(str(tmp_path / "run")).num_classes == 3
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_classes_take_over_what_belongs_to_their_names(runs: dict[str, Path], alone: bool, tmp_path: Path) -> None:
+    start = weights_alone(runs["biggan"], tmp_path / "start") if alone else runs["biggan"]
+    wanted = recipe(tmp_path, tmp_path / "run", "biggan")
+
+    def of_classes(*names: str) -> list[list[torch.Tensor]]:
+        """What belongs to each class, in the generator and in the discriminator."""
+        made = players(wanted, len(names), "cpu")
+        start_from(start, made, names)
+        judged = made.discriminator.embedding.parametrizations.weight.original
+        return [[*made.generator.embeddings.weight.T], [*judged]]
+
+    before = of_classes("blue", "red")
+    turned = of_classes("apple", "red", "blue")
+    for number in range(1 if alone else 2):
+        assert equal([turned[number][1], turned[number][2]], [before[number][1], before[number][0]])
+        assert not any(torch.equal(turned[number][0], row) for row in before[number])
+    strangers = of_classes("ant", "bee")
+    assert not torch.equal(strangers[0][0], before[0][0])
+
+
 @pytest.mark.parametrize(
     ("init", "changes", "error"),
     [

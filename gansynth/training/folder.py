@@ -149,7 +149,7 @@ def _differing(before: Mapping[str, Any], wanted: Mapping[str, Any], free: Set[s
 
 def require_same_images(folder: Path, summary: Summary) -> None:
     """Raise OutputError if a run saw other images before."""
-    if _seen(folder).get("sha256", summary.sha256) != summary.sha256:
+    if seen(folder).get("sha256", summary.sha256) != summary.sha256:
         raise OutputError(
             f"output {folder}: was trained on other images than the data hold now; choose another output, or restore them"
         )
@@ -177,7 +177,7 @@ def begin(folder: Path, recipe: TrainingRecipe, environment: dict[str, str] | No
     save(folder / DATA, (json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _seen(folder: Path) -> dict[str, Any]:
+def seen(folder: Path) -> dict[str, Any]:
     """What data.json says of the images; nothing if it is damaged or not there."""
     try:
         found = json.loads((folder / DATA).read_text(encoding="utf-8"))
@@ -219,8 +219,8 @@ def keep_result(folder: Path, state: str, summary: Summary) -> bool:
         state: of the data as they are now.
         summary: of the images that are in them.
     """
-    seen = _seen(folder)
-    if seen.get("sha256") != summary.sha256 or list(seen.get("classes", ())) != list(summary.classes):
+    before = seen(folder)
+    if before.get("sha256") != summary.sha256 or list(before.get("classes", ())) != list(summary.classes):
         return False
     content = {**json.loads((folder / RESULT).read_text()), "data": state}
     save(folder / RESULT, (json.dumps(content, indent=1) + "\n").encode())

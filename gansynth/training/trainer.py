@@ -100,7 +100,7 @@ class Run:
         found = checkpoint.load(self.folder, self.players)
         fresh = found is not None and bool(found[2].get("fresh_discriminator"))
         if recipe.init and found is None:
-            fresh = start_from(local_path(recipe.init), self.players)
+            fresh = start_from(local_path(recipe.init), self.players, source.classes)
         measure = None if recipe.metric == "none" else extractor(recipe.metric)
         self.images = read_images(recipe, source, state, ties)
         folder.require_same_images(self.folder, self.images.summary)
