@@ -760,7 +760,8 @@ def test_a_folder_with_too_many_damaged_files_exits_with_2(tmp_path: Path, capsy
         run(["train", str(tmp_path / "r.yaml"), "--device", "cpu", "--set", "max_skipped=0.2", "--set", "epochs=1"])
         == 0
     )
-    assert "2 images left out, listed in" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "18 images (2 left out), 2 classes: " in told and "2 images left out, listed in" in told
     listed = json.loads((tmp_path / "run" / "data.json").read_text())["skipped"]
     assert [(item["name"], item["reason"]) for item in listed] == [
         ("red/bad-0.png", "an empty file"),

@@ -105,7 +105,7 @@ def _train(recipe: TrainingRecipe, ties: Ties) -> Trained:
             with _threads(recipe.threads, folder.begun_with(place).threads if before else None, ties.threads):
                 facts, rate = Run(recipe, state or "", device, before, ties).finish()
             return Trained(folder=place, place=str(place), images_per_second=rate, **facts)
-        except (RuntimeError, MemoryError) as error:
+        except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
         if not before and checkpoint.newest(place) is None:
@@ -148,6 +148,6 @@ def _too_large(recipe: TrainingRecipe, device: str) -> RecipeError:
     )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: RuntimeError) -> bool:
     """For the CPU's memory torch has no error of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "tried to allocate" in str(error)

@@ -91,8 +91,9 @@ def _open(path: Path) -> Source:
     if not tars:
         return folder(path)
     if inner := [file for file in walk(path)[0] if file.parent != path and is_image(file.name)]:
+        seen = quoted(inner[0].relative_to(path).as_posix())
         raise InputError(
-            f"data: {path} holds tar files ({quoted(tars[0].name)}) and images in sub-folders ({quoted(inner[0].name)}), and only "
+            f"data: {path} holds tar files ({quoted(tars[0].name)}) and images in sub-folders ({seen}), and only "
             f"one of both can be meant; move the tar files out, or give a folder that holds nothing else"
         )
     return _shards(tars)

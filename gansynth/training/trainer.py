@@ -70,6 +70,8 @@ def _told(recipe: TrainingRecipe, summary: Summary) -> str:
     """What the data are, on one line."""
     classes = list(summary.classes)
     text = counted(summary.images, "image")
+    if summary.skipped:
+        text += f" ({len(summary.skipped):,} left out)"
     if not classes:
         return text
     shown = f"{', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}"
