@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -30,11 +31,11 @@ from gansynth.api import describe_error
 from gansynth.cli import execute
 from gansynth.cli.training import load
 from gansynth.environment import cores
-from gansynth.errors import InputError, Interrupted, TrainingError
+from gansynth.errors import InputError, Interrupted, OutputError, TrainingError
 from gansynth.progress import counted, progress, tell
 from gansynth.stopping import Stop
 from gansynth.store import Store, is_url
-from gansynth.training import pictures
+from gansynth.training import folder, pictures
 from gansynth.training.pictures import require_curves
 from gansynth.training.recipe import TrainingRecipe
 from gansynth.training.run import Trained
@@ -53,20 +54,25 @@ def train_variant(
     Args:
         number: of the variant.
         recipe: its content.
-        threads: torch threads where the recipe leaves them to be chosen.
+        threads: torch threads where neither the recipe nor the run so far says.
         credentials_block: see `Workers`.
 
     Returns:
         number and result; or number, error, and whether running again may help, if training cannot go on.
+
+    Raises:
+        InputError: of what all variants share, such as the data.
+        Interrupted: stopped on request.
     """
     use_credentials(credentials_block)
-    chosen = {**recipe, "threads": threads} if recipe.get("threads", "auto") == "auto" else recipe
     device = os.environ.get("GANSYNTH_WORKER_DEVICE", "cpu")
     try:
-        found = train_generator(TrainingRecipe.parse(chosen), device=device, stop=worker.STOP)
-    except (InputError, Interrupted):  # they concern all variants
+        found = train_generator(TrainingRecipe.parse(recipe), device=device, threads=threads, stop=worker.STOP)
+    except Interrupted:
         raise
     except Exception as error:  # one that diverges is a result too, one that finds no memory costs the others nothing
+        if type(error) is InputError:  # what is wrong with a recipe, its weights or its output is a subclass
+            raise
         return {"number": number, "error": describe_error(error), "failed": not isinstance(error, TrainingError)}
     return {"number": number, "error": "", "failed": False, **_facts(found)}
 
@@ -127,6 +133,7 @@ def _load(recipe: str | dict[str, Any], output: str | None, overrides: dict[str,
 def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop: Stop) -> list[dict[str, Any]]:
     """Run all variants; a row for each, in order."""
     chosen = variants(recipe)
+    _require_usable(recipe, [variant for _, variant in chosen])
     threads = max(1, cores() // len(devices))
     calls: list[Call] = [
         (
@@ -142,17 +149,33 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
     ]
     lost = {"error": "its worker was lost", "failed": True, "metric": ""}
     rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
+    refused: InputError | None = None
     with open_pool(run, devices) as pool, progress(len(chosen), "runs") as advance:
         for future in drive(pool, calls, 2 * len(devices), stop):
             found = result_of(future)
             advance(1)
-            if isinstance(found, InputError):
-                raise found
-            if isinstance(found, Exception):
+            if isinstance(found, InputError) and refused is None:
+                refused = found
+                stop.request(signal.SIGTERM)  # or the pool would train what it has begun to the end
+            elif isinstance(found, Exception) and not stop.requested:
                 get_run_logger().warning("a run failed: %s", describe_error(found))
-            elif found is not None:
+            elif isinstance(found, dict):
                 rows[found["number"]].update(found)
+    if refused is not None:
+        raise refused
     return rows
+
+
+def _require_usable(recipe: TrainingRecipe, chosen: list[TrainingRecipe]) -> None:
+    """Raise OutputError before anything runs if a variant cannot go where it should, or the table of all cannot."""
+    folder.require_apart(recipe)
+    if Store(recipe.folder).exists(folder.RECIPE):
+        raise OutputError(
+            f"output {recipe.folder}: holds a run, whose card the table of the sweep would replace; choose another output"
+        )
+    for variant in chosen:
+        if not is_url(variant.folder):
+            folder.require_usable(Path(variant.folder), variant)
 
 
 def _conclude(recipe: TrainingRecipe, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,26 +17,38 @@ FRAME = "frame-%06d.png"
 MIN_FPS, MAX_FPS = 0.1, 50.0  # viewers show a GIF no faster
 
 
-def save_gif(frames: Iterator[Image], path: Path, fps: float) -> None:
-    """Write a GIF that repeats without end; it appears as a whole or not at all.
+def gif(frames: Iterator[Image], fps: float) -> bytes:
+    """A GIF that repeats without end.
 
     Args:
         frames: uint8 [h, w, 3] each; they are in memory together, at one byte a pixel.
-        path: of the file; what is there is replaced.
         fps: frames a second, 0.1 to 50; the format counts in hundredths of a second, so that frames may last one of
             them more or less than others.
-
-    Raises:
-        InputError: it cannot be written there.
     """
     palette = PIL.Image.Palette.ADAPTIVE
     first, *others = (PIL.Image.fromarray(frame).convert("P", palette=palette) for frame in frames)
     ends = [round(100 * number / fps) for number in range(len(others) + 2)]
     durations = [10 * (end - start) for start, end in pairwise(ends)]
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    return buffer.getvalue()
+
+
+def save_gif(frames: Iterator[Image], path: Path, fps: float) -> None:
+    """Write such a GIF; it appears as a whole or not at all.
+
+    Args:
+        frames, fps: see `gif`.
+        path: of the file; what is there is replaced.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    data = gif(frames, fps)
     try:
         with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             made = Path(folder) / path.name
-            first.save(made, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+            made.write_bytes(data)
             made.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None

@@ -14,8 +14,9 @@ from gansynth.errors import InputError, OutputError, quoted
 from gansynth.redaction import holds_password
 from gansynth.store import Store, is_url
 
-_STATE = ".mirror.json"  # beside the copy: what was fetched, by version
+_STATE = ".mirror.json"  # beside the copy: the store's files by version, and the stamps of their copies
 _TEMPORARY = ".part"
+_Stamp = tuple[int, int]
 
 
 class Mirror:
@@ -36,10 +37,12 @@ class Mirror:
             )
         self._store, self._ignored = Store(url), ignored
         self.folder = cache_folder() / "mirrors" / hashlib.sha256(url.encode()).hexdigest()[:24]
-        self._known: dict[str, tuple[int, int]] = {}  # local files that the store has, by size and time of change
+        self._known: dict[str, _Stamp] = {}  # files that the store has, with those of the copies that are the same
 
     def pull(self) -> Path:
-        """Make the local copy what the store holds, by one listing; only what changed is fetched.
+        """Make the local copy what the store holds, by one listing; only what changed there is fetched.
+
+        A copy that was changed here since, and not in the store, stays: it is what a push that failed did not send.
 
         Returns:
             the folder, or the file if the URL is one's.
@@ -60,9 +63,11 @@ class Mirror:
             for path in before.keys() - found.keys():  # first, since a file may have become a folder
                 self._drop(path or single)
             for path, name in names.items():
-                if before.get(path) != found[path] or not (self.folder / name).is_file():
-                    self._fetch(path, self.folder / name)
-            self._remember(found)
+                target = self.folder / name
+                if path not in before or before[path][0] != found[path] or not target.is_file():
+                    self._fetch(path, target)
+                    before[path] = (found[path], *_stamp(target))
+            self._remember({path: before[path] for path in found})
         except OSError as error:
             raise OutputError(
                 f"{self.folder}: the copy of {self._store.place} cannot be written ({error.strerror or error}); make room, or let "
@@ -111,13 +116,14 @@ class Mirror:
         Args:
             last: a file that is sent after all others, since it says that they are complete.
         """
-        local = {path: (file.stat().st_size, file.stat().st_mtime_ns) for path, file in self._files()}
+        local = {path: _stamp(file) for path, file in self._files()}
         for path in sorted(local, key=lambda path: (path == last, path)):
             if self._known.get(path) != local[path]:
                 self._store.publish(path, (self.folder / path).read_bytes())
         for path in self._known.keys() - local.keys():
             self._store.delete(path)
-        self._remember(self._store.tree())
+        found = self._store.tree()
+        self._remember({path: (found[path], *stamp) for path, stamp in local.items() if path in found})
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for file in self.folder.rglob("*"):
@@ -125,16 +131,23 @@ class Mirror:
             if file.is_file() and path.parts[0] not in (*self._ignored, _STATE) and file.suffix != _TEMPORARY:
                 yield path.as_posix(), file
 
-    def _state(self) -> dict[str, str]:
-        with suppress(OSError, ValueError):
-            return dict(json.loads((self.folder / _STATE).read_text()))
+    def _state(self) -> dict[str, tuple[str, int, int]]:
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            found = json.loads((self.folder / _STATE).read_text())
+            return {path: (version, size, changed) for path, (version, size, changed) in found.items()}
         return {}
 
-    def _remember(self, found: dict[str, str]) -> None:
+    def _remember(self, state: dict[str, tuple[str, int, int]]) -> None:
         temporary = self.folder / f"{_STATE}{_TEMPORARY}"
-        temporary.write_text(json.dumps(found))
+        temporary.write_text(json.dumps(state))
         temporary.replace(self.folder / _STATE)
-        self._known = {path: (file.stat().st_size, file.stat().st_mtime_ns) for path, file in self._files()}
+        self._known = {path: (size, changed) for path, (_, size, changed) in state.items()}
+
+
+def _stamp(file: Path) -> _Stamp:
+    """By which a change of a file is known: its size, and when it was changed."""
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _is_inside(name: str) -> bool:

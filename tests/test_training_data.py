@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import images_on_disk
@@ -131,6 +133,34 @@ def test_images_are_prepared_once_as_long_as_the_data_stay_the_same(tmp_path: Pa
     assert images(8).images == 19
 
 
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "pixels of zeros": lambda work: zeroed(work / "pixels.bin"),
+    "pixels cut off": lambda work: (work / "pixels.bin").write_bytes(b"cut"),
+    "no pixels": lambda work: (work / "pixels.bin").unlink(),
+    "labels of zeros": lambda work: zeroed(work / "labels.npy"),
+    "other labels": lambda work: np.save(work / "labels.npy", np.zeros(20, np.int64)),
+    "no labels": lambda work: (work / "labels.npy").write_bytes(b""),
+    "no summary": lambda work: (work / "summary.json").write_bytes(b""),
+    "another summary": lambda work: (work / "summary.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_images_that_a_power_cut_damaged_are_decoded_again(damage: str, tmp_path: Path) -> None:
+    source = open_source(images_on_disk.folder(tmp_path / "f"))
+    work = tmp_path / "work"
+    before = prepare(source, 16, work, state="same")
+    expected = before.pixels.copy(), before.labels
+    DAMAGES[damage](work)
+    after = prepare(source, 16, work, state="same")
+    assert (after.pixels == expected[0]).all() and (after.labels == expected[1]).all()
+    assert after.summary == before.summary
+
+
 def test_phones_turn_pictures_by_a_note_in_the_file(tmp_path: Path) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
@@ -197,6 +227,120 @@ def test_a_sample_without_a_class_among_others_is_left_out(tmp_path: Path) -> No
         ("0001", "no class, unlike other samples"),
     ]
     assert images.labels.tolist() == [0, 1]
+
+
+def test_a_tar_of_class_folders_is_refused_and_not_taken_for_one_class(tmp_path: Path) -> None:
+    place = images_on_disk.folder(tmp_path / "f")
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        archive.add(place, arcname="photos")
+    with pytest.raises(InputError, match=r'in 2 folders \("photos/blue", "photos/red"\).* unpack it or make it a zip'):
+        open_source(tmp_path / "photos.tar")
+    with tarfile.open(tmp_path / "flat.tar", "w") as archive:
+        archive.add(place / "red", arcname="photos")
+    assert open_source(tmp_path / "flat.tar").count == 10
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_a_tar_beside_class_folders_is_refused(place: str, tmp_path: Path) -> None:
+    images_on_disk.folder(tmp_path / "f")
+    (tmp_path / "f" / place).mkdir(exist_ok=True)
+    tar(tmp_path / "f" / place / "backup.tar", [{}, {}])
+    with pytest.raises(
+        InputError, match=r'tar files \("backup.tar"\) and images in sub-folders .*move the tar files out'
+    ):
+        open_source(tmp_path / "f")
+
+
+def unreadable(place: Path, form: str, content: str) -> Path:
+    """Class folders red and blue, and one `green` without an image that can be read."""
+    images_on_disk.folder(place)
+    (place / "green").mkdir()
+    if content:
+        (place / "green" / content).write_bytes(b"content")
+    if form == "folder":
+        return place
+    path = place.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(place.rglob("*")):
+            archive.write(file, f"images/{file.relative_to(place)}")
+    return path
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize(("content", "said"), [("a.HEIC", "1 .heic"), ("notes.txt", "1 .txt"), ("", "no file")])
+def test_a_class_does_not_vanish_because_its_images_cannot_be_read(
+    form: str, content: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=rf'green" among its classes, and in it no image .* {said}; convert'):
+        open_source(unreadable(tmp_path / "f", form, content))
+
+
+def test_a_single_class_beside_which_another_has_no_image_is_refused(tmp_path: Path) -> None:
+    place = images_on_disk.folder(tmp_path / "f")
+    for path in (place / "red").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(InputError, match=r'"red" among its classes, and in it no image .* 10 \.heic'):
+        open_source(place)
+
+
+def test_a_class_of_damaged_images_alone_is_refused(tmp_path: Path) -> None:
+    place = images_on_disk.folder(tmp_path / "f", count=40)
+    for path in (place / "red").iterdir():
+        path.unlink()
+    (place / "red" / "bad.jpg").write_bytes(b"junk")
+    with pytest.raises(
+        InputError, match=r'no image of the class "red" can be used \(red/bad.jpg: no image, or damaged'
+    ):
+        prepare(open_source(place), 16, tmp_path / "work")
+
+
+def test_files_that_look_like_images_and_are_not_read_count_as_left_out(tmp_path: Path) -> None:
+    place = images_on_disk.folder(tmp_path / "f")
+    (place / "red" / "a.heic").write_bytes(b"heic")
+    (place / "red" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (place / "red" / "notes.txt").write_text("no image to anybody")
+    state_of(place)
+    source = open_source(place)
+    with pytest.raises(InputError, match="2 of 22 images cannot be used"):
+        prepare(source, 16, tmp_path / "work")
+    found = prepare(source, 16, tmp_path / "work", max_skipped=0.1).summary
+    assert [(item.name, item.reason) for item in found.skipped] == [
+        ("red/gone.png", "a link to nothing"),
+        ("red/a.heic", ".heic is not read; convert it to JPEG or PNG"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["ppm", "pgm", "jfif"])
+def test_less_usual_endings_are_read(suffix: str, tmp_path: Path) -> None:
+    image = picture(0, 0)[:, :, 0] if suffix == "pgm" else picture(0, 0)
+    for number in range(2):
+        data = encoded(image, "JPEG" if suffix == "jfif" else "PPM")
+        (tmp_path / f"{number}.{suffix}").write_bytes(data)
+    assert len(read_all(open_source(tmp_path), 12)[0]) == 2
+
+
+def test_names_that_are_no_unicode_are_told_before_anything_is_decoded(tmp_path: Path) -> None:
+    place = images_on_disk.folder(tmp_path / "f", count=20)
+    bad = os.fsdecode(b"b\xe9e")
+    (place / "red" / f"{bad}.png").write_bytes(b"junk")
+    (skipped,) = prepare(open_source(place), 16, tmp_path / "work").summary.skipped
+    assert skipped.name == "red/b?e.png"
+    (place / "red").rename(place / bad)
+    with pytest.raises(InputError, match=r'the class "b\\udce9e", whose name is no valid Unicode .*rename it'):
+        open_source(place)
+    assert open_source(place, ["red", "blue"]).classes == ("red", "blue")
+
+
+def test_pixels_of_unknown_range_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    for name, dtype in (("whole", np.int32), ("decimal", np.float32)):
+        PIL.Image.fromarray(np.full((16, 16), 200, dtype)).save(tmp_path / f"{name}.tif")
+    deep = np.full((8, 8), 200 << 8, ">u2").tobytes()
+    (tmp_path / "deep.pgm").write_bytes(b"P5 8 8 65535 " + deep)
+    PIL.Image.fromarray(np.full((8, 8), 200 << 8, np.uint16)).save(tmp_path / "deep.png")
+    images = prepare(open_source(tmp_path), 8, tmp_path / "work", max_skipped=0.5)
+    assert (images.pixels == 200).all() and len(images.pixels) == 2
+    reasons = {item.name: item.reason for item in images.summary.skipped}
+    assert "decimal numbers" in reasons["decimal.tif"] and "32 bits" in reasons["whole.tif"]
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png", "..\\evil.png"])

@@ -14,8 +14,9 @@ import torch
 
 from gansynth.errors import InputError
 from gansynth.loaders.images import ImageKind
-from gansynth.training.images import as_square
-from gansynth.training.sources import Item, open_source
+from gansynth.training.items import Item
+from gansynth.training.sources import open_source
+from gansynth.training.squares import as_square
 
 _IMAGES, _LABELS = ("image", "jpg", "jpeg", "png", "webp"), ("label", "cls")
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from gansynth.errors import OutputError
+from gansynth.store import is_url
 from gansynth.training.images import Summary
 from gansynth.training.pictures import save
 from gansynth.training.recipe import TrainingRecipe
 
-RECIPE, DATA, LOSSES, METRICS, RESULT = "training.yaml", "data.json", "losses.csv", "metrics.csv", "result.json"
+RECIPE, DATA, RESULT = "training.yaml", "data.json", "result.json"
 WORK = "work"
 # Keys that may change from one command to the next without making another run of it.
 FREE = frozenset(
@@ -39,10 +37,39 @@ FREE = frozenset(
         "metric_images",
     }
 )
-_MOST_ROWS = 5000
 
-Distances = list[tuple[int, int, float]]
-"(epoch, step, distance) in order."
+
+# Of these the result does not depend on any.
+_INCIDENTAL = FREE - {"epochs", "metric", "metric_images"}
+_FACTS = ("epochs", "steps", "distance", "metric", "skipped")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run was begun with, or last went on with.
+
+    Args:
+        epochs: that it was to have.
+        threads: of torch; None if it does not say.
+    """
+
+    epochs: int
+    threads: int | None
+
+
+def require_apart(recipe: TrainingRecipe) -> None:
+    """Raise OutputError if the output lies in the data, of which a run's own pictures would then be a part."""
+    output, data = recipe.folder, recipe.data
+    if is_url(output) and is_url(data):
+        within = f"{output.rstrip('/')}/".startswith(f"{data.rstrip('/')}/")
+    else:
+        source = Path(data).expanduser()
+        within = not is_url(output) and source.is_dir() and Path(output).resolve().is_relative_to(source.resolve())
+    if within:
+        raise OutputError(
+            f"output {output}: lies in the data, {data}, so that the run's own pictures would become training images; choose a place "
+            f"outside of it"
+        )
 
 
 @contextmanager
@@ -87,7 +114,12 @@ def require_usable(folder: Path, recipe: TrainingRecipe) -> bool:
         OutputError: a run of another recipe, or something else.
     """
     if (folder / RECIPE).is_file():
-        _require_same(_begun(folder), recipe.resolved(), folder)
+        if found := _differing(_begun(folder), recipe.resolved(), FREE):
+            key, before, wanted = found
+            raise OutputError(
+                f"output {folder}: was begun with {key} {before!r}, not {wanted!r}; choose another output, or go on with the recipe that "
+                f"it was begun with"
+            )
         return True
     if folder.exists() and (not folder.is_dir() or any(path.name != WORK for path in folder.iterdir())):
         raise OutputError(f"output {folder}: exists and is no run; choose an empty or new folder")
@@ -105,13 +137,22 @@ def _begun(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _require_same(before: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+def _differing(before: Mapping[str, Any], wanted: Mapping[str, Any], free: Set[str]) -> tuple[str, Any, Any] | None:
+    """The first key that is not the same, what it was and what it is to be; None if there is none."""
     for key, value in wanted.items():
-        if key not in FREE and before.get(key) != value:
-            raise OutputError(
-                f"output {folder}: was begun with {key} {before.get(key)!r}, not {value!r}; choose another output, or go on with "
-                f"the recipe that it was begun with"
-            )
+        # What a key means that is younger than the run.
+        default = TrainingRecipe.model_fields[key].get_default(call_default_factory=True)
+        if key not in free and before.get(key, default) != value:
+            return key, before.get(key, default), value
+    return None
+
+
+def require_same_images(folder: Path, summary: Summary) -> None:
+    """Raise OutputError if a run saw other images before."""
+    if seen(folder).get("sha256", summary.sha256) != summary.sha256:
+        raise OutputError(
+            f"output {folder}: was trained on other images than the data hold now; choose another output, or restore them"
+        )
 
 
 def begin(folder: Path, recipe: TrainingRecipe, environment: dict[str, str] | None, summary: Summary) -> None:
@@ -120,28 +161,29 @@ def begin(folder: Path, recipe: TrainingRecipe, environment: dict[str, str] | No
     Args:
         folder: of the run.
         recipe: of the run.
-        environment: where it is trained; None keeps what was said before.
+        environment: where it is trained; None keeps what was said before, for a run that has no step left.
         summary: of its images.
-
-    Raises:
-        OutputError: the run saw other images before; nothing is changed.
     """
-    try:
-        before = json.loads((folder / DATA).read_text()) if (folder / DATA).is_file() else {}
-    except ValueError:
-        before = {}
-    if before.get("sha256", summary.sha256) != summary.sha256:
-        raise OutputError(
-            f"output {folder}: was trained on other images than the data hold now; choose another output, or restore them"
-        )
-    where = environment or _begun(folder).get("environment", {})
+    content = {**recipe.resolved(), "environment": environment}
+    if environment is None:
+        before = _begun(folder)
+        content |= {"threads": before.get("threads", "auto"), "environment": before.get("environment", {})}
     buffer = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(json.loads(json.dumps({**recipe.resolved(), "environment": where})), buffer)
+    yaml.dump(json.loads(json.dumps(content)), buffer)
     (folder / RESULT).unlink(missing_ok=True)
     save(folder / RECIPE, buffer.getvalue().encode())
     save(folder / DATA, (json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def seen(folder: Path) -> dict[str, Any]:
+    """What data.json says of the images; nothing if it is damaged or not there."""
+    try:
+        found = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def finish(folder: Path, recipe: TrainingRecipe, state: str, facts: dict[str, Any]) -> None:
@@ -158,45 +200,48 @@ def finish(folder: Path, recipe: TrainingRecipe, state: str, facts: dict[str, An
     shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
-def result_of(folder: Path, recipe: TrainingRecipe, state: str) -> dict[str, Any] | None:
-    """The facts of a complete run of this very recipe on these very data, None if there is none."""
+def result_of(folder: Path, recipe: TrainingRecipe) -> tuple[dict[str, Any], str] | None:
+    """The facts of a complete run that a recipe would make again, and the state that its data had; None if there is none."""
     try:
         found = json.loads((folder / RESULT).read_text())
-    except (OSError, ValueError):
+        facts, made_by, state = {key: found[key] for key in _FACTS}, dict(found["recipe"]), str(found["data"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = found.pop("recipe") == json.loads(json.dumps(recipe.resolved())) and found.pop("data") == state
-    return found if same else None
+    wanted = json.loads(json.dumps(recipe.resolved()))
+    return None if _differing(made_by, wanted, _INCIDENTAL) else (facts, state)
 
 
-def thinned(losses: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Means over equal numbers of steps, and the last step of each; at most 5,000 of them.
-
-    Args:
-        losses: float32 [steps, 2].
-    """
-    block = -(-len(losses) // _MOST_ROWS) or 1
-    ends = np.minimum(np.arange(block, len(losses) + block, block), len(losses))
-    means = [losses[max(0, end - block) : end].mean(axis=0) for end in ends]
-    return ends, np.array(means, np.float32).reshape(-1, 2)
-
-
-def write_tables(folder: Path, losses: npt.NDArray[np.float32], distances: Distances, name: str) -> None:
-    """Write losses.csv and, where there is one, metrics.csv.
+def keep_result(folder: Path, state: str, summary: Summary) -> bool:
+    """Whether a finished run was made of these very images; if so, it is remembered that their files look like this now.
 
     Args:
-        losses: of discriminator and generator, float32 [steps, 2].
-        distances: to the real images.
-        name: of the distance.
+        folder: of the run, with a result.
+        state: of the data as they are now.
+        summary: of the images that are in them.
     """
-    steps, means = thinned(losses)
-    rows = [(int(step), *(f"{value:.5g}" for value in row)) for step, row in zip(steps, means, strict=True)]
-    save(folder / LOSSES, _csv(["step", "discriminator", "generator"], rows))
-    if distances:
-        columns = ["epoch", "step", f"frechet distance ({name})"]
-        save(folder / METRICS, _csv(columns, [(epoch, step, f"{d:.5g}") for epoch, step, d in distances]))
+    before = seen(folder)
+    if before.get("sha256") != summary.sha256 or list(before.get("classes", ())) != list(summary.classes):
+        return False
+    content = {**json.loads((folder / RESULT).read_text()), "data": state}
+    save(folder / RESULT, (json.dumps(content, indent=1) + "\n").encode())
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    return True
 
 
-def _csv(header: list[str], rows: list[Any]) -> bytes:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
-    return buffer.getvalue().encode()
+def forget(folder: Path) -> None:
+    """Undo `begin`, for a run that cannot do its first step."""
+    for name in (RECIPE, DATA):
+        (folder / name).unlink(missing_ok=True)
+
+
+def begun_with(folder: Path) -> Begun:
+    """What a run that is there already was begun with.
+
+    Raises:
+        OutputError: training.yaml is damaged.
+    """
+    found = _begun(folder)
+    environment = found.get("environment")
+    threads = str(environment.get("threads")) if isinstance(environment, dict) else ""
+    epochs = found.get("epochs")
+    return Begun(epochs if isinstance(epochs, int) else 0, int(threads) if threads.isdecimal() else None)

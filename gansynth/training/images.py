@@ -5,24 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import warnings
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 
-from gansynth.environment import cores
-from gansynth.errors import InputError, OutputError
-from gansynth.training.sources import Item, Pixels, Source
+from gansynth.errors import InputError, OutputError, quoted
+from gansynth.training.items import Pixels, Source
+from gansynth.training.pictures import save
+from gansynth.training.squares import decoded
 
-SMALLEST = 8  # pixels along the shorter side
-MAX_PIXELS = 100_000_000
 _PIXELS, _LABELS, _SUMMARY = "pixels.bin", "labels.npy", "summary.json"
 
 
@@ -94,8 +90,8 @@ def prepare(
     """
     key = hashlib.sha256(json.dumps([state, resolution, source.classes]).encode()).hexdigest()
     try:
-        if state and _key_of(folder) == key:
-            return _load(folder)
+        if state and (kept := _kept(folder, key)) is not None:
+            return kept
         return _prepared(source, resolution, folder, max_skipped, on_image, key)
     except OSError as error:
         raise OutputError(
@@ -107,30 +103,49 @@ def _prepared(
     source: Source, resolution: int, folder: Path, max_skipped: float, on_image: Callable[[int], None], key: str
 ) -> Images:
     labels: list[int] = []
-    skipped: list[Skipped] = []
+    skipped = [_left_out(name, reason) for name, reason in source.unread]
+    lost: dict[int, Skipped] = {}  # the first of each class
     digest = hashlib.sha256()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _SUMMARY).unlink(missing_ok=True)
     with (folder / _PIXELS).open("wb") as file:
-        for item, square in _decoded(source.items(), resolution):
+        for item, square in decoded(source.items(), resolution):
             on_image(1)
             if isinstance(square, str):
-                skipped.append(Skipped(item.name, square))
+                skipped.append(_left_out(item.name, square))
+                lost.setdefault(item.label, skipped[-1])
                 continue
             data = square.tobytes()
             file.write(data)
             digest.update(data)
             labels.append(item.label)
+        file.flush()
+        os.fsync(file.fileno())
     _require_enough(labels, skipped, max_skipped)
     digest.update(np.array(labels, np.int64).tobytes())
+    _require_all_classes(source, labels, lost)
     counts = Counter(labels)
     classes = {name: counts[number] for number, name in enumerate(source.classes)}
     summary = Summary(source.kind, len(labels), resolution, classes, skipped, digest.hexdigest())
-    np.save(folder / _LABELS, np.array(labels, np.int64))
-    temporary = folder / "summary.part"  # written last: with it the array is whole
-    temporary.write_text(json.dumps({"key": key, **asdict(summary)}, indent=1) + "\n")
-    temporary.replace(folder / _SUMMARY)
-    return _load(folder)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(labels, np.int64))
+    save(folder / _LABELS, buffer.getvalue())
+    content: dict[str, Any] = {"key": key, **asdict(summary)}  # written last: with it the array is whole
+    save(folder / _SUMMARY, (json.dumps(content, indent=1) + "\n").encode())
+    return _load(folder, content)
+
+
+def _left_out(name: str, reason: str) -> Skipped:
+    """With what can be written down of texts that are no valid Unicode."""
+    return Skipped(*(text.encode(errors="replace").decode() for text in (name, reason)))
+
+
+def _require_all_classes(source: Source, labels: list[int], lost: Mapping[int, Skipped]) -> None:
+    for number in sorted(lost.keys() - set(labels)):
+        raise InputError(
+            f"data: no image of the class {quoted(source.classes[number])} can be used ({lost[number].name}: {lost[number].reason}); "
+            f"replace its images, or remove the class"
+        )
 
 
 def read_all(source: Source, resolution: int) -> tuple[Pixels, np.ndarray[Any, np.dtype[np.int64]]]:
@@ -139,7 +154,7 @@ def read_all(source: Source, resolution: int) -> tuple[Pixels, np.ndarray[Any, n
     Raises:
         InputError: an image cannot be used.
     """
-    found = list(_decoded(source.items(), resolution))
+    found = list(decoded(source.items(), resolution))
     for item, square in found:
         if isinstance(square, str):
             raise InputError(f"data: {item.name} cannot be used ({square}); remove or replace it")
@@ -147,17 +162,23 @@ def read_all(source: Source, resolution: int) -> tuple[Pixels, np.ndarray[Any, n
     return np.stack([square for _, square in found if not isinstance(square, str)]), labels
 
 
-def _key_of(folder: Path) -> str | None:
-    """Of the images that are kept in a folder, None if there are none."""
-    path = folder / _SUMMARY
-    return json.loads(path.read_text())["key"] if path.is_file() else None
+def _kept(folder: Path, key: str) -> Images | None:
+    """The images that are kept in a folder; None if they are others, or not what was written, as after a power cut."""
+    try:
+        content = json.loads((folder / _SUMMARY).read_text())
+        if content["key"] != key:
+            return None
+        images = _load(folder, content)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    digest = hashlib.sha256(images.pixels.data)
+    digest.update(images.labels.tobytes())
+    return images if digest.hexdigest() == images.summary.sha256 else None
 
 
-def _load(folder: Path) -> Images:
-    content = json.loads((folder / _SUMMARY).read_text())
-    del content["key"]
-    content["skipped"] = [Skipped(**item) for item in content["skipped"]]
-    summary = Summary(**content)
+def _load(folder: Path, content: dict[str, Any]) -> Images:
+    about = {name: value for name, value in content.items() if name != "key"}
+    summary = Summary(**{**about, "skipped": [Skipped(**item) for item in about["skipped"]]})
     shape = (summary.images, summary.resolution, summary.resolution, 3)
     pixels = np.memmap(folder / _PIXELS, np.uint8, mode="r", shape=shape)
     return Images(pixels, np.load(folder / _LABELS, allow_pickle=False), summary)
@@ -174,60 +195,3 @@ def _require_enough(labels: list[int], skipped: list[Skipped], max_skipped: floa
         )
     if len(labels) < 2:
         raise InputError(f"data: saw {len(labels)} usable images; training needs two at the very least")
-
-
-def _decoded(items: Iterable[Item], resolution: int) -> Iterator[tuple[Item, Pixels | str]]:
-    """Each item with its square, or the reason why there is none; in order, some ahead in threads."""
-    with ThreadPoolExecutor(cores()) as pool:
-        ahead: list[tuple[Item, Any]] = []
-        for item in items:
-            ahead.append((item, pool.submit(as_square, item, resolution)))
-            if len(ahead) == 64:
-                first, future = ahead.pop(0)
-                yield first, future.result()
-        for item, future in ahead:
-            yield item, future.result()
-
-
-def as_square(item: Item, resolution: int) -> Pixels | str:
-    """An item's central square, uint8 [resolution, resolution, 3], or the reason why there is none."""
-    try:
-        found = item.read()
-        if isinstance(found, bytes):
-            return _from_file(found, resolution)
-        return _resized(PIL.Image.fromarray(found), resolution)
-    except PIL.UnidentifiedImageError:
-        return "no image, or damaged from its first bytes on"
-    except PIL.Image.DecompressionBombError:
-        return f"more than the {MAX_PIXELS:,} pixels allowed"
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a damaged file does to a decoder
-        return " ".join(f"{error}".split())[:160] or type(error).__name__
-
-
-def _from_file(data: bytes, resolution: int) -> Pixels:
-    if not data:
-        raise ValueError("an empty file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # decoders' remarks on files that they read all the same
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
-            return _resized(PIL.ImageOps.exif_transpose(image), resolution)
-
-
-def _resized(image: PIL.Image.Image, resolution: int) -> Pixels:
-    """The central square in RGB, averaged down or interpolated up to the resolution; what is transparent becomes white."""
-    if min(image.size) < SMALLEST:
-        raise ValueError(f"{image.width} x {image.height} pixels, less than {SMALLEST} along a side")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to white
-        image = PIL.Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.convert("RGB").crop((left, top, left + side, top + side))
-    if side != resolution:
-        square = square.resize((resolution, resolution), PIL.Image.Resampling.LANCZOS)
-    return np.asarray(square)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from gansynth.animation import save_gif
+from gansynth.animation import gif
 from gansynth.drawing import Image, Sheet
 from gansynth.errors import InputError, OutputError
 
@@ -110,7 +110,7 @@ def _smooth(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def animate(grids: Sequence[Path], path: Path) -> None:
-    """A GIF of grids, at most a hundred of them, the last one included."""
+    """Write a GIF of grids, at most a hundred of them, the last one included; raises OutputError if it cannot."""
     chosen = np.unique(np.linspace(0, len(grids) - 1, min(len(grids), _MOST_FRAMES)).round().astype(int))
 
     def frames() -> Iterator[Image]:
@@ -118,7 +118,7 @@ def animate(grids: Sequence[Path], path: Path) -> None:
             with PIL.Image.open(grids[index]) as image:
                 yield np.asarray(image.convert("RGB"))
 
-    save_gif(frames(), path, fps=min(10.0, max(1.0, len(chosen) / 10)))
+    save(path, gif(frames(), fps=min(10.0, max(1.0, len(chosen) / 10))))
 
 
 def save(path: Path, data: bytes) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,17 @@ class Players:
                 mine[name].lerp_(value, 1 - decay)
             else:
                 mine[name].copy_(value)
+
+
+@contextmanager
+def unchanged(network: nn.Module) -> Iterator[None]:
+    """Forward passes in training mode that leave a network as it is: without gradients, and with what they change on the way
+    (running statistics, vectors of spectral norms) put back."""
+    before = [buffer.clone() for buffer in network.buffers()]
+    with torch.no_grad():
+        yield
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)
 
 
 def players(recipe: TrainingRecipe, num_classes: int, device: str) -> Players:

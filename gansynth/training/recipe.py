@@ -64,6 +64,7 @@ _TAKES = {
     "sample_every": "a whole number of epochs from 1",
     "seed": "a whole number from 0 to 2^32 - 1",
     "output": "a folder or an fsspec URL",
+    "warmup": "auto, or a whole number of steps from 0",
     "init": "the folder or URL of a run, or of weights",
     "z_dim": "a whole number from 1",
     "width": "a whole number from 1",
@@ -126,6 +127,7 @@ class TrainingRecipe(RecipeFile):
     seed: int = Field(0, ge=0, lt=2**32)
     output: str | None = Field(None, min_length=1)
     init: str | None = Field(None, min_length=1)
+    warmup: Annotated[int, Field(ge=0)] | Auto = "auto"
     z_dim: int | None = Field(None, ge=1, le=4096)
     width: int | None = Field(None, ge=1, le=1024)
     discriminator_width: int | None = Field(None, ge=1, le=1024)

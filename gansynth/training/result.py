@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gansynth.errors import InputError
 from gansynth.generators import about, load_generator, weights
 from gansynth.progress import Advance, counted
 from gansynth.training import folder as run_folder
 from gansynth.training import pictures
 from gansynth.training.gallery import Gallery, Render
+from gansynth.training.history import Distances
 from gansynth.training.images import Images, Summary
 from gansynth.training.loop import Loop
 from gansynth.training.players import Players
@@ -36,7 +36,7 @@ def write(
     gallery: Gallery,
     device: str,
     loop: Loop,
-    distances: run_folder.Distances,
+    distances: Distances,
     advance: Advance,
 ) -> float | None:
     """Write weights, config.json, gansynth.json, pictures and the card; measure what was written.
@@ -126,7 +126,7 @@ def _card(
     gallery: Gallery,
     distance: float | None,
     by_truncation: list[Any],
-    distances: run_folder.Distances,
+    distances: Distances,
 ) -> str:
     """A model card in Markdown."""
     epochs, shown = recipe.value("epochs"), pictures.FOLDER
@@ -142,6 +142,8 @@ def _card(
         f"- Data: {counted(summary.images, 'image')} ({summary.kind}), sha256 {summary.sha256[:16]}...; "
         f"{counted(len(summary.skipped), 'image')} left out, listed in {run_folder.DATA}.",
     ]
+    if loop.warmup:
+        lines.append(f"- In the first {counted(loop.warmup, 'step')} the discriminator alone learned.")
     if distance is not None:
         first = f", from {distances[0][2]:.4g} after epoch {distances[0][0]}" if distances else ""
         lines.append(f"- Frechet distance to the data ({gallery.metric}): {distance:.4g}{first}.")
@@ -161,29 +163,3 @@ def _card(
         ]
     lines += ["", f"![real and generated]({shown}/{pictures.BESIDE})", "", f"![losses]({shown}/{pictures.CURVES})", ""]
     return "\n".join(lines)
-
-
-def require_tensorboard() -> None:
-    """Raise InputError if tensorboard is not installed, before hours are spent."""
-    try:
-        import torch.utils.tensorboard  # noqa: F401 - only to see whether it is there
-    except ModuleNotFoundError:
-        raise InputError("tensorboard: is not installed; run pip install 'gansynth[train]'") from None
-
-
-def write_tensorboard(
-    folder: Path, losses: npt.NDArray[np.float32], distances: run_folder.Distances, metric: str
-) -> None:
-    """Write the curves as TensorBoard's events, in place of those that are there."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    place = folder / "tensorboard"
-    for old in place.glob("events.*"):
-        old.unlink()
-    steps, means = run_folder.thinned(losses)
-    with SummaryWriter(str(place)) as writer:
-        for number, values in zip(steps.tolist(), means.tolist(), strict=True):
-            writer.add_scalar("loss/discriminator", values[0], number)
-            writer.add_scalar("loss/generator", values[1], number)
-        for _, number, value in distances:
-            writer.add_scalar(f"frechet distance/{metric}", value, number)

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 import gansynth
 from gansynth.dataset import Dataset
-from gansynth.errors import InputError, TrainingError
+from gansynth.errors import InputError, OutputError, RecipeError, TrainingError, WeightsError
 from gansynth.training.recipe import TrainingRecipe
 from gansynth.training.run import train
 from integration.test_flow import ROOT, artifacts
@@ -82,6 +82,69 @@ def test_a_run_of_a_sweep_that_fails_says_why(data: Path, tmp_path: Path, monkey
     monkeypatch.setattr(module, "train_generator", out_of_memory)
     row = module.train_variant.fn(3, {**recipe(data, tmp_path / "out"), "threads": "auto"}, threads=1)
     assert row == {"number": 3, "error": "RuntimeError: no memory left", "failed": True}
+
+
+@pytest.mark.parametrize("error", [OutputError, RecipeError, WeightsError, InputError])
+def test_only_what_concerns_all_runs_of_a_sweep_ends_it(
+    data: Path, error: type[InputError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import train as module
+
+    def refuse(*args: object, **options: object) -> None:
+        raise error("it says why")
+
+    monkeypatch.setattr(module, "train_generator", refuse)
+    if error is InputError:
+        with pytest.raises(InputError, match="it says why"):
+            module.train_variant.fn(3, recipe(data, tmp_path / "out"), threads=1)
+    else:
+        row = module.train_variant.fn(3, recipe(data, tmp_path / "out"), threads=1)
+        assert row == {"number": 3, "error": "it says why", "failed": True}
+
+
+def test_what_concerns_all_runs_of_a_sweep_stops_those_that_have_begun(
+    prefect_server: None, data: Path, tmp_path: Path
+) -> None:
+    from flows.train import train as train_flow
+
+    wanted = recipe(data, tmp_path / "out", epochs=1_000_000, sample_every=1_000_000, metric="none")
+    wanted["sweep"] = {"keys": {"class_names": [["one"], ["blue", "red"]]}}
+    with pytest.raises(InputError, match="class_names: saw 1 names"):
+        train_flow(wanted, run={"workers": 1, "device": "cpu"})
+    assert not (tmp_path / "out" / "01" / "result.json").exists()
+
+
+def test_a_sweep_is_refused_before_it_runs_where_it_cannot_go(prefect_server: None, data: Path, tmp_path: Path) -> None:
+    from flows.train import train as train_flow
+
+    plain = TrainingRecipe.parse(recipe(data, tmp_path / "out" / "01"))
+    train(plain, device="cpu")
+    card = (tmp_path / "out" / "01" / "README.md").read_text()
+    sweep = {"keys": {"learning_rate": [0.0001, 0.001]}}
+    for output, said in (
+        (tmp_path / "out", r"out/01: was begun with learning_rate 0\.0002, not 0\.001"),
+        (tmp_path / "out" / "01", "out/01: holds a run, whose card"),
+        (data / "out", "lies in the data"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            train_flow(recipe(data, output, sweep=sweep), run={"workers": 1, "device": "cpu"})
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["01"]
+    assert (tmp_path / "out" / "01" / "README.md").read_text() == card
+    assert not (data / "out").exists()
+
+
+def test_a_finished_sweep_is_left_as_it_is_by_another_number_of_workers(
+    prefect_server: None, data: Path, tmp_path: Path
+) -> None:
+    from flows.train import train as train_flow
+
+    wanted = recipe(data, tmp_path / "out", epochs=1, sweep={"keys": {"width": [8]}})
+    train_flow(wanted, run={"workers": 1, "device": "cpu"})
+    result = tmp_path / "out" / "00" / "result.json"
+    before = result.stat().st_mtime_ns
+    train_flow(wanted, run={"workers": 2, "device": "cpu"})
+    assert result.stat().st_mtime_ns == before
+    assert "threads: auto\n" in (tmp_path / "out" / "00" / "training.yaml").read_text()
 
 
 def test_data_that_no_run_can_use_is_refused_once(prefect_server: None, tmp_path: Path) -> None:
