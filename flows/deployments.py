@@ -38,6 +38,8 @@ _LOOK_SECONDS = 60.0  # between two looks at what flow runs have made: each list
 _SILENCE_SECONDS = 1800.0  # without a new shard; the machine of such a run is taken for dead
 _SLOW = 5  # times as long as a shard takes, where that is more
 _AT_ONCE = 100  # flow runs read by one request
+_BEGINNINGS = 3  # how often to begin a dataset where machines are lost
+_DELETED = "its flow run was deleted"
 
 
 class Chunk:
@@ -142,6 +144,8 @@ class Deployments:
     def is_broken(self, error: Exception) -> bool:
         return False
 
+    def abandon(self) -> None: ...
+
     def poll(self) -> None:
         """Look which flow runs have ended."""
         waiting = list(self._running)
@@ -149,12 +153,10 @@ class Deployments:
         done = self._dataset.done() if time.monotonic() > self._looked + _LOOK_SECONDS else None
         self._looked = self._looked if done is None else time.monotonic()
         for number in waiting:
-            state = states.get(number, Crashed(message="its flow run was deleted"))
+            state = states.get(number, Crashed(message=_DELETED))
             chunk = self._running[number]
             if done and state and state.is_running() and chunk.is_silent(done, self._patience):
-                about = f"no shard has come for {duration(self._patience)}, so its machine is taken for dead"
-                state = Crashed(message=about)
-                self._client.set_flow_run_state(number, state, force=True)
+                state = _dead(self._client, number, self._patience)
             if state and state.is_final():
                 del self._running[number]
                 chunk.finish(state)
@@ -197,22 +199,39 @@ def begin_elsewhere(wanted: Recipe, run: Run, stop: Stop) -> None:
         RenderError: it could not; says why.
         Interrupted: stopped on request; the flow run is cancelled.
     """
-    state: State[Any] | None = None
     with get_client(sync_client=True) as client:
-        number = _start(run, wanted.content(), "0").id
-        running: float | None = None
-        while not (state and state.is_final()):
-            if stop.requested or (running and time.monotonic() > running + _SILENCE_SECONDS):
-                client.set_flow_run_state(number, Cancelling())
-                stop.raise_if_requested()
-                raise RenderError(f"deployment {run.deployment}: no shard came for {duration(_SILENCE_SECONDS)}")
-            time.sleep(_POLL_SECONDS)
-            with suppress(httpx.HTTPError):  # a server that is away comes back
-                found = _read(client, [number])
-                state = found[0].state if found else Crashed(message="its flow run was deleted")
-                running = running or (time.monotonic() if state and state.is_running() else None)
+        for _ in range(_BEGINNINGS):
+            state = _end_of(client, _start(run, wanted.content(), "0").id, stop)
+            if not state.is_crashed():  # a machine that was lost says nothing about the next one
+                break
     if not state.is_completed():
         raise RenderError(f"deployment {run.deployment}: {state.message}; see Prefect's log of the flow run")
+
+
+def _end_of(client: SyncPrefectClient, number: UUID, stop: Stop) -> State[Any]:
+    """The state in which a flow run ends; one that is silent for too long, or deleted, has crashed."""
+    running: float | None = None
+    while True:
+        time.sleep(_POLL_SECONDS)
+        if stop.requested:
+            client.set_flow_run_state(number, Cancelling())
+            stop.raise_if_requested()
+        with suppress(httpx.HTTPError):  # a server that is away comes back
+            found = _read(client, [number])
+            state = found[0].state if found else Crashed(message=_DELETED)
+            if state and state.is_running():
+                running = running or time.monotonic()
+                if time.monotonic() > running + _SILENCE_SECONDS:
+                    state = _dead(client, number, _SILENCE_SECONDS)
+            if state and state.is_final():
+                return state
+
+
+def _dead(client: SyncPrefectClient, number: UUID, patience: float) -> State[Any]:
+    """Give a flow run up whose machine must be dead."""
+    state = Crashed(message=f"no shard has come for {duration(patience)}, so its machine is taken for dead")
+    client.set_flow_run_state(number, state, force=True)
+    return state
 
 
 def _start(run: Run, recipe: dict[str, Any], shards: str) -> FlowRun:

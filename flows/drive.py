@@ -11,8 +11,7 @@ from typing import Any
 from prefect.futures import PrefectFuture
 from prefect.tasks import Task
 
-from flows.runners import Pool
-from gansynth.errors import RenderError
+from flows.runners import Pool, PoolLost
 from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
 
 Call = tuple[Task[..., Any], dict[str, Any]]
@@ -21,8 +20,10 @@ Call = tuple[Task[..., Any], dict[str, Any]]
 
 def drive(
     pool: Pool, calls: Iterable[Call], at_once: int, stop: Stop, refresh: Callable[[], None] = lambda: None
-) -> Iterator[PrefectFuture[Any]]:
-    """Submit tasks, some at a time, and yield their futures as they end.
+) -> Iterator[Any]:
+    """Submit tasks, some at a time, and yield what they return, or the exceptions that end them, as they end.
+
+    PoolLost comes last: what else was in the queue is not heard of again.
 
     Args:
         pool: takes the tasks.
@@ -42,34 +43,41 @@ def drive(
         if not running:
             return
         try:
-            ended = [finished.get(timeout=0.5)]
+            ended = finished.get(timeout=0.5)
         except queue.Empty:
-            ended = [future for future in running if lost(future)]
-        running.difference_update(ended)
-        yield from ended
+            reason = next(filter(None, map(_lost, running)), None)
+        else:
+            running.discard(ended)
+            result = _result_of(ended)
+            reason = "workers were killed" if isinstance(result, Exception) and pool.is_broken(result) else None
+            if reason is None:
+                yield result
+        if reason is not None:
+            pool.abandon()
+            yield PoolLost(reason)
+            return
         refresh()
         if stop.requested and not _end(pool, running, stop):
             return
 
 
-def lost(future: PrefectFuture[Any]) -> str | None:
-    """Why a future will never be done, or None if all is well.
+def _lost(future: PrefectFuture[Any]) -> str | None:
+    """Why a future, and with it its pool, will never tell anything; None if all is well.
 
-    When Prefect's engine fails in a worker process, for want of its server for example, it exits the task with SystemExit,
-    which its chain of futures does not pass on (seen in 3.8.8).
+    When Prefect's engine fails in a worker process, for want of its server for example, it exits the task with SystemExit.
+    Its chain of futures raises that in the thread that takes in the results of all tasks, which thereby ends (seen in 3.8.8).
     """
     chained = getattr(getattr(future, "wrapped_future", None), "wrapped_future", None)
     process = getattr(chained, "_process_future", None)
     if chained is None or process is None or chained.done() or not process.done() or process.cancelled():
         return None
     error = process.exception()
-    return None if error is None or isinstance(error, Exception) else f"{type(error).__name__}: {error}"
+    if error is None or isinstance(error, Exception):
+        return None
+    return f"Prefect's task engine gave up ({type(error).__name__}: {error})"
 
 
-def result_of(future: PrefectFuture[Any]) -> Any:
-    """What a task returned, or the exception that ended it."""
-    if reason := lost(future):
-        return RenderError(f"Prefect's task engine gave up ({reason})")
+def _result_of(future: PrefectFuture[Any]) -> Any:
     try:
         return future.result(raise_on_failure=False)
     except Exception as error:

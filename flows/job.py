@@ -14,10 +14,10 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.board import Board
 from flows.deployments import CHUNK, open_deployments
-from flows.drive import Call, drive, result_of
+from flows.drive import Call, drive
 from flows.pace import TASKS_PER_RUN, Pace
 from flows.parameters import Run
-from flows.runners import Pool, open_pool
+from flows.runners import Pool, PoolLost, open_pool
 from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.dataset import Dataset, missing, read_receipt
@@ -40,7 +40,7 @@ def _drive_further() -> bool:
 
 # Tasks in a flow run of their own, since Prefect bears only so many in one. It sends the flow along with each task: hence no
 # closure, no parameters, and a function that pickle finds under its name.
-_chunk = flow(_drive_further, name="chunk", persist_result=False)
+_chunk = flow(name="chunk", persist_result=False)(_drive_further)
 
 
 @dataclass
@@ -142,10 +142,10 @@ class Job:
 
     def _drive(self, pool: Pool, calls: Iterator[Call], pace: Pace) -> bool:
         intact = True
-        for future in drive(pool, calls, pool.window * len(self.devices), self.stop, self.board.refresh):
-            result = result_of(future)
-            if isinstance(result, Exception) and pool.is_broken(result):
+        for result in drive(pool, calls, pool.window * len(self.devices), self.stop, self.board.refresh):
+            if isinstance(result, PoolLost):
                 intact = False
+                self.errors.append(str(result))
             elif isinstance(result, Exception):
                 self.in_vain += 1
                 self.errors.append(self._describe(result))

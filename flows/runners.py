@@ -24,7 +24,11 @@ from prefect.tasks import Task
 from flows import worker
 from flows.parameters import Workers
 from gansynth.environment import choose_device, cores, visible_devices
-from gansynth.errors import InputError
+from gansynth.errors import InputError, RenderError
+
+
+class PoolLost(RenderError):
+    """A pool will take no more tasks, and never tell what became of those that it has."""
 
 
 class Pool(Protocol):
@@ -40,6 +44,10 @@ class Pool(Protocol):
 
     def is_broken(self, error: Exception) -> bool:
         """Whether a task's error means that the pool will take no more."""
+        ...
+
+    def abandon(self) -> None:
+        """Take in that the pool is lost: nobody must wait for its workers."""
         ...
 
     @property
@@ -121,7 +129,6 @@ class _Processes:
 
     def __init__(self, runner: TaskRunner[Any]) -> None:
         self._runner = runner
-        self.broken = False
 
     def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
         return self._runner.submit(task, parameters)
@@ -134,8 +141,10 @@ class _Processes:
                 child.terminate()  # SIGTERM: a request, see worker.py
 
     def is_broken(self, error: Exception) -> bool:
-        self.broken |= isinstance(error, BrokenProcessPool)  # a worker that is killed takes its pool along
-        return isinstance(error, BrokenProcessPool)
+        return isinstance(error, BrokenProcessPool)  # a worker that is killed takes its pool along
+
+    def abandon(self) -> None:
+        self.end((), force=True)  # the runner would wait for ever for workers to which SIGTERM is but a request
 
 
 @contextmanager
@@ -143,12 +152,7 @@ def _processes(devices: tuple[str, ...]) -> Iterator[_Processes]:
     with ProcessPoolTaskRunner(
         max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices)
     ) as runner:
-        pool = _Processes(runner)
-        try:
-            yield pool
-        finally:
-            if pool.broken:  # the runner would wait for ever for workers to which SIGTERM is but a request
-                pool.end((), force=True)
+        yield _Processes(runner)
 
 
 class _Ray:
@@ -175,6 +179,8 @@ class _Ray:
 
     def is_broken(self, error: Exception) -> bool:
         return False
+
+    def abandon(self) -> None: ...
 
 
 def _imported_ray() -> Any:

@@ -134,7 +134,7 @@ def _conclude(job: Job, seconds: float) -> dict[str, Any]:
         reasons = [*(f"{f['shard']}: {f['error']}" for f in board.failed), *job.errors]
         if held := board.held.intersection(absent):
             reasons.append(f"{counted(len(held), 'shard')} {HELD}")
-        reason = reasons[0] if reasons else "workers were killed"
+        reason = reasons[0] if reasons else "nobody said why"
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         raise RenderError(
             f"{counted(len(absent), 'shard')} missing: {reason}{more}; run the same command again to make them"

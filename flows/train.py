@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 
 from flows import worker
 from flows.credentials import use_credentials
-from flows.drive import Call, drive, result_of, stopping
+from flows.drive import Call, drive, stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
 from flows.parameters import Run, Workers
@@ -151,8 +151,7 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
     rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
     refused: InputError | None = None
     with open_pool(run, devices) as pool, progress(len(chosen), "runs") as advance:
-        for future in drive(pool, calls, 2 * len(devices), stop):
-            found = result_of(future)
+        for found in drive(pool, calls, pool.window * len(devices), stop):
             advance(1)
             if isinstance(found, InputError) and refused is None:
                 refused = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -292,6 +293,28 @@ def test_a_killed_worker_costs_no_shard_and_the_run_completes(tmp_path: Path, mo
     assert made < len(list(reference.glob("*/*_stats.json"))), "nothing was left to make when the worker was killed"
     assert shards(tmp_path / "out") == shards(reference)
     assert (tmp_path / "out" / "_info.json").read_bytes() == (reference / "_info.json").read_bytes()
+    until(lambda: not running(mark))
+
+
+def test_an_idle_worker_that_is_killed_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies with a lock that the others wait for."""
+    mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    monkeypatch.setenv(*mark.split("="))
+    changes = {"seeds": "0-1499", "splits": {"train": 1.0}, "samples_per_shard": 3000}  # three shards for two workers
+    flow = start(write_recipe(tmp_path, **changes))
+
+    def idle() -> int | None:
+        claims = [json.loads(path.read_text())["worker"] for path in tmp_path.glob("out/.tmp/claims/*")]
+        workers = {pid for pid, line in running(mark).items() if "spawn_main" in line}
+        done = len(list(tmp_path.glob("out/*/*_stats.json")))
+        others = workers - {int(name.rpartition(":")[2]) for name in claims}
+        return others.pop() if done == 2 and len(claims) == len(others) == 1 else None
+
+    until_receipts(tmp_path / "out", flow)
+    os.kill(until(idle), signal.SIGKILL)
+    out, errors = flow.communicate(timeout=200)
+    assert flow.returncode == 0, errors
+    assert "complete" in out and "Traceback" not in errors
     until(lambda: not running(mark))
 
 
