@@ -28,6 +28,7 @@ from gansynth.errors import InputError, RenderError
 from gansynth.plan import ShardPlan
 from gansynth.progress import duration
 from gansynth.recipe import Recipe
+from gansynth.recipe_file import written
 from gansynth.seeds import parse_seeds
 from gansynth.stopping import Stop
 
@@ -122,7 +123,7 @@ class Deployments:
 
     def submit(self, task: Any, parameters: dict[str, Any]) -> Any:
         """Hand the shards of a task to a flow run."""
-        recipe = {**self._dataset.record.recipe.record(), "output": self._dataset.store.url}
+        recipe = written({**self._dataset.record.recipe.record(), "output": self._dataset.store.url})
         shards = [self._dataset.plan.shard(ordinal) for ordinal in parameters["ordinals"]]
         text = str(parse_seeds(",".join(map(str, parameters["ordinals"])), "shards"))
         done = self._dataset.done()  # before the flow run is there: whatever fails here leaves none behind
@@ -201,7 +202,7 @@ def begin_elsewhere(wanted: Recipe, run: Run, stop: Stop) -> None:
     """
     with get_client(sync_client=True) as client:
         for _ in range(_BEGINNINGS):
-            state = _end_of(client, _start(run, wanted.content(), "0").id, stop)
+            state = _end_of(client, _start(run, written(wanted.content()), "0").id, stop)
             if not state.is_crashed():  # a machine that was lost says nothing about the next one
                 break
     if not state.is_completed():
@@ -234,8 +235,11 @@ def _dead(client: SyncPrefectClient, number: UUID, patience: float) -> State[Any
     return state
 
 
-def _start(run: Run, recipe: dict[str, Any], shards: str) -> FlowRun:
-    """A flow run of the deployment for some shards. Raises InputError if there is no such deployment."""
+def _start(run: Run, recipe: str, shards: str) -> FlowRun:
+    """A flow run of the deployment for some shards. Raises InputError if there is no such deployment.
+
+    The recipe is sent as YAML: a mapping would lose the order of its keys on PostgreSQL, and numbers as keys anywhere.
+    """
     theirs = Run(
         allow_mixed=run.allow_mixed,
         allow_code=run.allow_code,

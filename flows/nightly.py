@@ -11,9 +11,10 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.parameters import Run
-from flows.synthesize import load_recipe, make
+from flows.parameters import Run, load_recipe
+from flows.synthesize import make
 from gansynth.errors import RecipeError
+from gansynth.recipe import Recipe
 
 
 @flow(name="nightly", persist_result=False)
@@ -29,7 +30,7 @@ def nightly(
     """Append a part for every night that has none yet, and make what is missing of all of them.
 
     Args:
-        recipe: path of a recipe file, or its content; its seeds are replaced.
+        recipe: path of a recipe file, or its content, see `load_recipe`; its seeds are replaced.
         since: date (UTC) of the first night. It must stay what it was, like the next two.
         seeds_per_night: number of seeds of a part.
         first_seed: of the first night.
@@ -45,7 +46,7 @@ def nightly(
         RenderError: some shards failed; the next night makes them.
     """
     nights = parts(since, until or _tonight(), seeds_per_night, first_seed)
-    wanted = load_recipe(recipe, None, {**(overrides or {}), "seeds": nights})
+    wanted = load_recipe(Recipe, recipe, None, {**(overrides or {}), "seeds": nights})
     return {**make(wanted, run), "nights": len(nights)}
 
 

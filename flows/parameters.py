@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gansynth.errors import InputError
+from gansynth.recipe_file import RecipeFile
 
+AnyRecipe = TypeVar("AnyRecipe", bound=RecipeFile)
 Runner = Literal["process", "ray", "deployment"]
 
 
@@ -75,3 +78,27 @@ class Run(Workers):
     def task_minutes(self) -> float:
         """What a task is sized for: well below its timeout, if it has one."""
         return min(self.block_minutes, (self.timeout_minutes or math.inf) / 3)
+
+
+def load_recipe(
+    kind: type[AnyRecipe],
+    recipe: str | Mapping[str, Any],
+    output: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> AnyRecipe:
+    """A recipe as flows take it, with keys replaced.
+
+    Args:
+        kind: of recipe.
+        recipe: path of a file; or the content, as YAML of several lines or as a mapping. A Prefect server on PostgreSQL keeps
+            the keys of mappings in an order of its own, which matters to `splits`.
+        output: replaces the recipe's.
+        overrides: replaces further keys, such as {"image.quality": 90}.
+
+    Raises:
+        RecipeError: there is no such file, or no such recipe can be.
+    """
+    changes = {**(overrides or {}), **({"output": output} if output else {})}
+    if not isinstance(recipe, str):
+        return kind.parse(recipe, changes)
+    return kind.read(recipe, changes) if "\n" in recipe else kind.load(recipe, changes)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ from flows.drive import stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
 from flows.job import Job
-from flows.parameters import Run
+from flows.parameters import Run, load_recipe
 from flows.runners import devices_of
 from flows.settings import require_server
 from gansynth.claims import HELD
@@ -50,7 +49,7 @@ def synthesize(
     """Make the missing shards of a recipe on all workers; finish the dataset and announce it when none is missing.
 
     Args:
-        recipe: path of a recipe file, or its content.
+        recipe: path of a recipe file, or its content; see `load_recipe`.
         output: replaces the recipe's.
         overrides: replaces further keys, such as {"image.quality": 90}.
         shards: which of them, by their place in the plan, such as "0-999"; all if left out. A run of some shards does not
@@ -66,7 +65,7 @@ def synthesize(
         Interrupted: stopped on request.
     """
     chosen = None if shards is None else parse_seeds(shards, "shards")
-    return make(load_recipe(recipe, output, overrides), run, chosen)
+    return make(load_recipe(Recipe, recipe, output, overrides), run, chosen)
 
 
 def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any]:
@@ -111,12 +110,6 @@ def begin_for(wanted: Recipe, run: Run, stop: Stop) -> tuple[Dataset, Plan, tupl
         begin_elsewhere(wanted, run, stop)
     dataset = Dataset.open(wanted.output)
     return dataset, Plan(dataset.record.recipe.with_parts(resolved.parts)), ("elsewhere",) * (run.workers or WORKERS)
-
-
-def load_recipe(recipe: str | Mapping[str, Any], output: str | None, overrides: Mapping[str, Any] | None) -> Recipe:
-    """The recipe from a file or a mapping, with keys replaced."""
-    changes = {**(overrides or {}), **({"output": output} if output else {})}
-    return Recipe.load(recipe, changes) if isinstance(recipe, str) else Recipe.parse(recipe, changes)
 
 
 def complete(dataset: Dataset) -> None:

@@ -24,7 +24,7 @@ from flows.credentials import use_credentials
 from flows.drive import Call, drive, stopping
 from flows.embedded import detach_server
 from flows.guard import guarded
-from flows.parameters import Run, Workers
+from flows.parameters import Run, Workers, load_recipe
 from flows.runners import devices_of, open_pool
 from flows.synthesize import synthesize
 from gansynth.api import describe_error
@@ -114,7 +114,7 @@ def train(
         Interrupted: stopped on request.
     """
     use_credentials(run.credentials_block)
-    wanted = _load(recipe, output, overrides)
+    wanted = load_recipe(TrainingRecipe, recipe, output, overrides)
     with stopping() as stop:
         if wanted.sweep is None:
             found = _facts(train_generator(wanted, device=run.device, stop=stop, show=progress, tell=tell))
@@ -123,11 +123,6 @@ def train(
         rows = _sweep(wanted, run, devices_of(run), stop)
     stop.raise_if_requested()
     return _conclude(wanted, rows)
-
-
-def _load(recipe: str | dict[str, Any], output: str | None, overrides: dict[str, Any] | None) -> TrainingRecipe:
-    changes = {**(overrides or {}), **({"output": output} if output else {})}
-    return TrainingRecipe.load(recipe, changes) if isinstance(recipe, str) else TrainingRecipe.parse(recipe, changes)
 
 
 def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop: Stop) -> list[dict[str, Any]]:

@@ -103,21 +103,26 @@ class RecipeFile(BaseModel):
         """
         path = Path(path)
         try:
-            content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise RecipeError(f"recipe {path}: there is no such file; check the path") from None
         except UnicodeDecodeError:
             raise RecipeError(f"recipe {path}: is not UTF-8 text; save it as UTF-8") from None
         except OSError as error:
             raise RecipeError(f"recipe {path}: cannot be read ({error}); check the path and its permissions") from None
+        return cls.read(text, overrides, source=f"recipe {path}: ")
+
+    @classmethod
+    def read(cls, text: str, overrides: Mapping[str, Any] | None = None, source: str = "recipe: ") -> Self:
+        """A recipe from YAML; see `load`."""
+        try:
+            content = YAML(typ="safe", pure=True).load(text)
         except (YAMLError, ValueError, RecursionError) as error:
-            raise RecipeError(f"recipe {path}: is not valid YAML ({_reason(error)}); correct that line") from None
+            raise RecipeError(f"{source}is not valid YAML ({_reason(error)}); correct that line") from None
         if not isinstance(content, dict):
             seen = "an empty file" if content is None else "a list" if isinstance(content, list) else "a single value"
-            raise RecipeError(
-                f"recipe {path}: saw {seen}, not a mapping; write `key: value` lines, such as `name: demo`"
-            )
-        return cls.parse(content, overrides, source=f"recipe {path}: ")
+            raise RecipeError(f"{source}saw {seen}, not a mapping; write `key: value` lines, such as `name: demo`")
+        return cls.parse(content, overrides, source=source)
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, source: str = "") -> Self:

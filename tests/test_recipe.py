@@ -385,3 +385,12 @@ TEXT = st.text(max_size=12) | st.sampled_from(["? y", "- x", "a: b", "null", "1_
 @given(st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT, max_size=3), max_size=3))
 def test_what_is_written_comes_back(content: dict[str, Any]) -> None:
     assert YAML(typ="safe", pure=True).load(written(content)) == content
+
+
+def test_a_recipe_sent_as_text_keeps_what_a_mapping_may_lose_on_its_way() -> None:
+    """The order of splits, and numbers as keys."""
+    content = {**BASE, "classes": [9, 7, "Bag"], "labels": {9: 0, 7: 1, "Bag": 2}, "splits": {"val": 0.1, "train": 0.9}}
+    recipe = Recipe.read(written(content))
+    assert list(recipe.splits) == ["val", "train"] and recipe == Recipe.parse(content)
+    with pytest.raises(RecipeError, match="saw a list, not a mapping"):
+        Recipe.read("- a\n- b\n")
