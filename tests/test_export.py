@@ -129,3 +129,12 @@ def test_a_damaged_dataset_is_not_exported_by_half(clothes: Path, tmp_path: Path
     (tmp_path / "data" / "val" / "000000.parquet").write_bytes(b"")
     assert run(["export", str(tmp_path / "data"), str(tmp_path / "files")]) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_url_is_no_folder_to_export_to(
+    clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", str(clothes), "s3://bucket/files"]) == 2
+    assert "is no folder of this machine" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from gansynth.errors import InputError
 from gansynth.progress import Advance, counted, progress
 
 
@@ -18,7 +19,7 @@ def register(app: App) -> None:
 
 def export(
     output: str,
-    folder: Path,
+    folder: str,
     /,
     *,
     format: Literal["folder"] = "folder",
@@ -39,12 +40,15 @@ def export(
         where: which samples, such as "truncation <= 0.6 and class_name != 'Bag'".
     """
     from gansynth.export import export as write
+    from gansynth.store import is_url, without_secrets
 
+    if is_url(folder):
+        raise InputError(f"{without_secrets(folder)}: is no folder of this machine; give one, and copy it from there")
     with ExitStack() as stack:
         advance: list[Advance] = []
         count = write(
             output,
-            folder,
+            Path(folder),
             splits=split or None,
             where=where,
             on_start=lambda total: advance.append(stack.enter_context(progress(total, "images"))),

@@ -196,10 +196,12 @@ def test_a_server_that_is_away_for_20_seconds_costs_nothing(cluster: Cluster, tm
     command = synthesize(tmp_path / "data", seeds="0-2999")  # goes on when the server is back
     run = cluster.start(*command)
     wait_for(lambda: workers(tmp_path / "data"), 200, "no shard came")
-    os.killpg(cluster.programs[0].pid, signal.SIGKILL)
+    server = cluster.programs.pop(0)
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
     away = time.monotonic() + 20
     wait_for(lambda: time.monotonic() > away, 30, "time stands still")
-    cluster.programs[0] = cluster.start_server()
+    cluster.start_server()
     if run.wait(300) != 0:
         assert "run the same command again" in cluster.log.read_text()
         cluster.call(*command)
