@@ -8,7 +8,6 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.credentials import use_credentials
-from flows.drive import stopping
 from flows.parameters import Run
 from flows.synthesize import begin_for, complete, make
 from gansynth import check
@@ -47,8 +46,7 @@ def backfill(
     recipe = Recipe.parse({**dataset.record.recipe.record(), "output": output})
     problems = _damaged(dataset, chosen) if verify else []
     if problems:  # receipts go only if this machine can make what they stand for
-        with stopping() as stop:
-            begin_for(recipe, run, stop)
+        begin_for(recipe, run)
     for problem in problems:
         check.discard(dataset, problem)
     done = dataset.done()

@@ -23,7 +23,7 @@ from prefect.states import Cancelling, Crashed
 
 from flows.parameters import Run
 from flows.tasks import row_of
-from gansynth.dataset import Dataset, Numbers
+from gansynth.dataset import Dataset, Numbers, read_record
 from gansynth.errors import InputError, RenderError
 from gansynth.plan import ShardPlan
 from gansynth.progress import duration
@@ -31,6 +31,7 @@ from gansynth.recipe import Recipe
 from gansynth.recipe_file import written
 from gansynth.seeds import parse_seeds
 from gansynth.stopping import Stop
+from gansynth.store import Store
 
 CHUNK = 6  # times as long as a task: a machine may take minutes to start
 WORKERS = 4  # flow runs at once, if nobody says how many
@@ -193,20 +194,28 @@ def open_deployments(run: Run, dataset: Dataset, seconds: float) -> Iterator[Dep
             thread.join()
 
 
-def begin_elsewhere(wanted: Recipe, run: Run, stop: Stop) -> None:
+def begin_elsewhere(wanted: Recipe, run: Run, parts: int, stop: Stop) -> None:
     """Let a flow run begin the dataset, since recipe.yaml records the environment of those who render, and make a shard.
+
+    Args:
+        wanted: what to make.
+        run: of this flow run.
+        parts: that the dataset is to have.
+        stop: ends the waiting, and cancels the flow run.
 
     Raises:
         RenderError: it could not; says why.
-        Interrupted: stopped on request; the flow run is cancelled.
+        Interrupted: stopped on request.
     """
     with get_client(sync_client=True) as client:
         for _ in range(_BEGINNINGS):
             state = _end_of(client, _start(run, written(wanted.content()), "0").id, stop)
+            found = read_record(Store(str(wanted.output)))
+            if state.is_completed() or (found and len(found.recipe.parts) >= parts):
+                return  # what others make of it is in the receipts
             if not state.is_crashed():  # a machine that was lost says nothing about the next one
                 break
-    if not state.is_completed():
-        raise RenderError(f"deployment {run.deployment}: {state.message}; see Prefect's log of the flow run")
+    raise RenderError(f"deployment {run.deployment}: {state.message}; see Prefect's log of the flow run")
 
 
 def _end_of(client: SyncPrefectClient, number: UUID, stop: Stop) -> State[Any]:
@@ -214,10 +223,9 @@ def _end_of(client: SyncPrefectClient, number: UUID, stop: Stop) -> State[Any]:
     running: float | None = None
     while True:
         time.sleep(_POLL_SECONDS)
-        if stop.requested:
-            client.set_flow_run_state(number, Cancelling())
-            stop.raise_if_requested()
         with suppress(httpx.HTTPError):  # a server that is away comes back
+            if stop.requested:
+                client.set_flow_run_state(number, Cancelling())
             found = _read(client, [number])
             state = found[0].state if found else Crashed(message=_DELETED)
             if state and state.is_running():
@@ -226,13 +234,13 @@ def _end_of(client: SyncPrefectClient, number: UUID, stop: Stop) -> State[Any]:
                     state = _dead(client, number, _SILENCE_SECONDS)
             if state and state.is_final():
                 return state
+        stop.raise_if_requested()
 
 
 def _dead(client: SyncPrefectClient, number: UUID, patience: float) -> State[Any]:
-    """Give a flow run up whose machine must be dead."""
-    state = Crashed(message=f"no shard has come for {duration(patience)}, so its machine is taken for dead")
-    client.set_flow_run_state(number, state, force=True)
-    return state
+    """Give a flow run up whose machine must be dead. If it is not, its pool's worker ends it."""
+    client.set_flow_run_state(number, Cancelling())
+    return Crashed(message=f"no shard has come for {duration(patience)}, so its machine is taken for dead")
 
 
 def _start(run: Run, recipe: str, shards: str) -> FlowRun:

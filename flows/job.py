@@ -28,7 +28,7 @@ from gansynth.seeds import Seeds
 from gansynth.stopping import Stop
 
 _POOLS = 3  # how often to start a pool again that has broken
-_FAILED_TASKS = 3  # for each worker, one after another: what ails them will ail the rest
+_FAILED_TASKS = 12  # one after another, or three for each worker: what ails them will ail the rest
 
 
 _further: ContextVar[Callable[[], bool]] = ContextVar("further")
@@ -57,6 +57,7 @@ class Job:
         board: collects what is made.
         errors: of tasks that failed as a whole.
         in_vain: tasks in a row that have made nothing.
+        existing: shards of the dataset when that was last looked at.
     """
 
     dataset: Dataset
@@ -68,11 +69,12 @@ class Job:
     board: Board
     errors: list[str] = field(default_factory=list)
     in_vain: int = 0
+    existing: int = 0
 
     @property
     def hopeless(self) -> bool:
         """Whether so many tasks in a row have made nothing that no other should be tried."""
-        return self.in_vain >= _FAILED_TASKS * len(self.devices)
+        return self.in_vain >= max(_FAILED_TASKS, 3 * len(self.devices))
 
     def todo(self) -> Iterator[ShardPlan]:
         """The shards that do not exist yet, in order."""
@@ -106,7 +108,9 @@ class Job:
         calls = self._calls(pace, take_over)
         known = pace.seconds_per_shard or 0.0
         with (
-            open_deployments(self.run, self.dataset, known) if elsewhere else open_pool(self.run, self.devices) as pool
+            open_deployments(self.run, self.dataset, known)
+            if elsewhere
+            else open_pool(self.run, self.devices, self.stop) as pool
         ):
             intact = self._drive(pool, islice(calls, TASKS_PER_RUN), pace)
             while intact and not self.stop.requested and (first := next(calls, None)):
@@ -135,7 +139,8 @@ class Job:
             "allow_mixed": self.run.allow_mixed,
             "allow_code": self.run.allow_code,
             "take_over": take_over,
-            "credentials_block": self.run.credentials_block,
+            # Worker processes have inherited what it holds.
+            "credentials_block": self.run.credentials_block if self.run.runner == "ray" else None,
         }
         while not self.hopeless and (block := list(islice(todo, pace.next_size()))):
             yield task, {**shared, "ordinals": block}
@@ -147,7 +152,7 @@ class Job:
                 intact = False
                 self.errors.append(str(result))
             elif isinstance(result, Exception):
-                self.in_vain += 1
+                self.in_vain = 0 if self._has_grown() else self.in_vain + 1
                 self.errors.append(self._describe(result))
             elif result is not None:
                 self.board.collect(result)
@@ -155,6 +160,11 @@ class Job:
                 if result["made"]:
                     pace.took(len(result["made"]), result["seconds"])
         return intact
+
+    def _has_grown(self) -> bool:
+        """Whether there are more shards than before: a task that was interrupted does not tell what it has made."""
+        before, self.existing = self.existing, sum(map(len, self.dataset.done().values()))
+        return self.existing > before
 
     def _describe(self, error: Exception) -> str:
         if isinstance(error, TaskRunTimeoutError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -22,9 +23,11 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from prefect.tasks import Task
 
 from flows import worker
+from flows.gpus import kept
 from flows.parameters import Workers
 from gansynth.environment import choose_device, cores, visible_devices
 from gansynth.errors import InputError, RenderError
+from gansynth.stopping import Stop
 
 
 class PoolLost(RenderError):
@@ -99,14 +102,15 @@ def devices_of(run: Workers) -> tuple[str, ...]:
 
 
 @contextmanager
-def open_pool(run: Workers, devices: tuple[str, ...]) -> Iterator[Pool]:
+def open_pool(run: Workers, devices: tuple[str, ...], stop: Stop) -> Iterator[Pool]:
     """A started pool with one worker for each device.
 
     Args:
         run: chooses the runner, process or ray.
-        devices: see `worker_devices`.
+        devices: see `devices_of`.
+        stop: ends waiting for GPUs that another run uses.
     """
-    with _server_for_children(), _ray(run, devices) if run.runner == "ray" else _processes(devices) as pool:
+    with _server_for_children(), _ray(run, devices) if run.runner == "ray" else _processes(devices, stop) as pool:
         yield pool
 
 
@@ -148,10 +152,14 @@ class _Processes:
 
 
 @contextmanager
-def _processes(devices: tuple[str, ...]) -> Iterator[_Processes]:
-    with ProcessPoolTaskRunner(
-        max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices)
-    ) as runner:
+def _processes(devices: tuple[str, ...], stop: Stop) -> Iterator[_Processes]:
+    with (
+        kept(devices, stop),
+        tempfile.TemporaryDirectory(prefix="gansynth-devices-") as locks,
+        ProcessPoolTaskRunner(
+            max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices, locks)
+        ) as runner,
+    ):
         yield _Processes(runner)
 
 

@@ -35,7 +35,6 @@ from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
 from gansynth.seeds import Seeds, parse_seeds
 from gansynth.session import begin, finish, resolve_for
-from gansynth.stopping import Stop
 
 
 @flow(name="synthesize", persist_result=False)
@@ -71,18 +70,13 @@ def synthesize(
 def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any]:
     """What the flow `synthesize` does, for flows that do more."""
     use_credentials(run.credentials_block)
-    with stopping() as stop:
-        return _make(wanted, run, chosen, stop)
-
-
-def _make(wanted: Recipe, run: Run, chosen: Seeds | None, stop: Stop) -> dict[str, Any]:
-    dataset, plan, devices = begin_for(wanted, run, stop)
+    dataset, plan, devices = begin_for(wanted, run)
     if chosen and max(chosen) >= len(plan):
         raise InputError(
             f"shards: saw {max(chosen)}, but the plan has shards 0 to {len(plan) - 1}; see `gansynth plan`"
         )
     started = time.monotonic()
-    with progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
+    with stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
         job = Job(dataset, plan, chosen, run, devices, stop, Board(dataset, plan, advance))
         job.make()
         seconds = time.monotonic() - started
@@ -93,7 +87,7 @@ def _make(wanted: Recipe, run: Run, chosen: Seeds | None, stop: Stop) -> dict[st
     return _conclude(job, seconds)
 
 
-def begin_for(wanted: Recipe, run: Run, stop: Stop) -> tuple[Dataset, Plan, tuple[str, ...]]:
+def begin_for(wanted: Recipe, run: Run) -> tuple[Dataset, Plan, tuple[str, ...]]:
     """The dataset, begun; the shards asked for; and a device for each worker.
 
     Raises InputError if the request cannot be done; nothing was written.
@@ -107,7 +101,8 @@ def begin_for(wanted: Recipe, run: Run, stop: Stop) -> tuple[Dataset, Plan, tupl
         raise InputError("output: the recipe names none; add `output: s3://...` that all machines can reach")
     resolved, found = resolve_for(wanted, "cpu", allow_code=run.allow_code)
     if found is None or len(found.recipe.parts) < len(resolved.parts):
-        begin_elsewhere(wanted, run, stop)
+        with stopping() as stop:
+            begin_elsewhere(wanted, run, len(resolved.parts), stop)
     dataset = Dataset.open(wanted.output)
     return dataset, Plan(dataset.record.recipe.with_parts(resolved.parts)), ("elsewhere",) * (run.workers or WORKERS)
 

@@ -137,7 +137,7 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
                 "number": number,
                 "recipe": variant.content(),
                 "threads": threads,
-                "credentials_block": run.credentials_block,
+                "credentials_block": run.credentials_block if run.runner == "ray" else None,
             },
         )
         for number, (_, variant) in enumerate(chosen)
@@ -145,7 +145,7 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
     lost = {"error": "its worker was lost", "failed": True, "metric": ""}
     rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
     refused: InputError | None = None
-    with open_pool(run, devices) as pool, progress(len(chosen), "runs") as advance:
+    with open_pool(run, devices, stop) as pool, progress(len(chosen), "runs") as advance:
         for found in drive(pool, calls, pool.window * len(devices), stop):
             advance(1)
             if isinstance(found, InputError) and refused is None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import tempfile
 import threading
 import time
-from contextlib import suppress
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
@@ -25,23 +23,29 @@ _POLL_SECONDS = 0.5
 _held: list[TextIOWrapper] = []  # keeps the lock on this worker's device
 
 
-def start(parent: int, devices: tuple[str, ...]) -> None:
-    """Initializer of a worker process. Waits for a GPU that workers of other flow runs on this machine do not use.
+def start(parent: int, devices: tuple[str, ...], locks: str) -> None:
+    """Initializer of a worker process.
 
     Args:
         parent: process id of the flow; when it is gone, so is this worker.
         devices: one torch device for each worker.
+        locks: folder in which each worker locks one of them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the flow decides
     signal.signal(signal.SIGTERM, _request_stop)
     threading.Thread(target=_watch, args=(parent,), name="watch-parent", daemon=True).start()
-    device = devices[0]
+    # A task's timeout may interrupt anything, and torch bears being imported only once.
+    import torch
+
+    device = _take(devices, Path(locks))
     if device.startswith("cuda:"):
-        # Before CUDA starts: this process sees its own GPU only, so nothing lands on another by mistake.
-        os.environ["CUDA_VISIBLE_DEVICES"] = _take([_gpu(name) for name in devices])
+        # This process sees its own GPU only, so nothing lands on another by mistake.
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        index = int(device.removeprefix("cuda:"))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)
+        torch.cuda.init()  # at once: Prefect brings the flow's environment along with every task
         device = "cuda:0"
     os.environ["GANSYNTH_WORKER_DEVICE"] = device
-    import torch  # noqa: F401 - a task's timeout may interrupt anything, and torch bears being imported only once
 
 
 @lru_cache(maxsize=1)
@@ -66,27 +70,15 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _gpu(device: str) -> str:
-    """What CUDA_VISIBLE_DEVICES calls a torch device of the parent."""
-    visible, index = os.environ.get("CUDA_VISIBLE_DEVICES"), int(device.removeprefix("cuda:"))
-    return visible.split(",")[index].strip() if visible else str(index)
-
-
-def _take(gpus: list[str]) -> str:
-    """The first GPU that no other worker on this machine has locked, as soon as there is one."""
-    folder = Path(tempfile.gettempdir(), "gansynth-devices")
-    with suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(0o1777)  # workers of all users share the GPUs
-    while not STOP.requested:
-        for gpu in gpus:
-            file = os.fdopen(os.open(folder / gpu, os.O_RDWR | os.O_CREAT, 0o666), "w")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                continue
-            _held.append(file)
-            return gpu
-        time.sleep(_POLL_SECONDS)
-    os._exit(1)
+def _take(devices: tuple[str, ...], locks: Path) -> str:
+    """The first device that no other worker has locked."""
+    for position, device in enumerate(devices):
+        file = (locks / str(position)).open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _held.append(file)
+        return device
+    raise RuntimeError(f"more workers than devices: {devices}")

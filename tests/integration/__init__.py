@@ -160,6 +160,18 @@ def placed(device: str, precision: str) -> Placed:
     return Placed(fake.describe({"resolution": 32}))
 
 
+class Lost(fake.FakeGenerator):
+    """Its device is gone."""
+
+    def sample(self, *arguments: Any) -> torch.Tensor:
+        raise RuntimeError("device lost")
+
+
+def lost(device: str, precision: str) -> Lost:
+    """Factory of a generator that makes nothing."""
+    return Lost(fake.describe({"resolution": 32}))
+
+
 class Hanging(fake.FakeGenerator):
     """Never returns while the environment says so."""
 

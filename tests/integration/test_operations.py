@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -86,6 +87,16 @@ def test_nights_that_cannot_be_are_refused(keys: dict[str, Any], says: str, tmp_
     with pytest.raises(InputError, match=says):
         nightly.fn({**RECIPE, "output": str(tmp_path / "out")}, **asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_in_which_nothing_can_be_made_ends_soon(prefect_server: None, tmp_path: Path) -> None:
+    from flows.synthesize import synthesize
+
+    recipe = {**RECIPE, "generator": "integration:lost", "seeds": "0-399", "output": str(tmp_path / "data")}
+    with pytest.raises(RenderError, match=r"60 shards missing: .*device lost") as error:
+        synthesize(recipe, run={**RUN, "allow_code": True})
+    [tried] = re.findall(r"and (\d+) more", str(error.value))
+    assert int(tried) < 15
 
 
 def test_more_tasks_than_prefect_bears_go_to_further_flow_runs(
