@@ -148,12 +148,12 @@ class _Reader:
             raise _refused(
                 self._text, f"compares {column.name} with {quoted(repr(value))}, but its values are {wanted}"
             )
-        return value if textual else _comparable(value)
+        return value if textual else _comparable(value, pa.types.is_floating(column.type))
 
 
-def _comparable(value: float) -> float:
-    """A number that Arrow can compare with: whole ones beyond its own become floats, infinite ones if need be."""
-    if isinstance(value, float) or -(2**63) <= value < 2**63:
+def _comparable(value: float, floating: bool) -> float:
+    """A number that Arrow can compare a column with: whole ones beyond what that holds become floats, infinite ones if need be."""
+    if isinstance(value, float) or (not floating and -(2**63) <= value < 2**63):
         return value
     try:
         return float(value)

@@ -24,14 +24,16 @@ def main() -> None:
     parser.add_argument("real", help="a folder of images with a sub-folder for each class")
     parser.add_argument("synthetic", help="a dataset of gansynth of the same classes")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--synthetic-until", type=int, default=8, help="epochs of mostly synthetic images; real ones follow"
+    )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=Path("classifier.pt"))
     options = parser.parse_args()
 
     synthetic = open_dataset(options.synthetic, batch_size=options.batch_size)
-    shares = {0: 0.8, max(1, options.epochs - 1): 0.2}
-    data = mix(options.real, synthetic, ratio=shares, balance=True)
+    data = mix(options.real, synthetic, ratio={0: 0.8, options.synthetic_until: 0.2}, balance=True)
     loader = StatefulDataLoader(data, batch_size=options.batch_size, num_workers=options.workers)
     model = network(len(data.class_names))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
