@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-GENERATOR = "fashion-32"
+GENERATOR, PAIRS = "fashion-32", 4
 RENDER = """
 import sys, time, torch
 from gansynth.generators import load_generator
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=40.0, help="that generator processes render")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that generator processes render at a time")
     parser.add_argument("--batch", type=int, default=32)
     chosen = parser.parse_args()
     sys.path.append(str(ROOT / "tests"))
