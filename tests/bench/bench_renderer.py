@@ -20,8 +20,16 @@ def _plan(url: str) -> Plan:
 
 
 @task(name="render-nothing", persist_result=False)
-def render_nothing(url: str, ordinals: list[int], **others: Any) -> dict[str, Any]:
-    """Leave a receipt for each shard; says that each took as long as the environment says."""
+def render_nothing(
+    url: str,
+    ordinals: list[int],
+    encode_threads: int,
+    allow_mixed: bool,
+    allow_code: bool,
+    take_over: bool,
+    credentials_block: str | None,
+) -> dict[str, Any]:
+    """Leave a receipt for each shard; says that each took as long as the environment says. Parameters as of `render_block`."""
     seconds, plan, made = float(os.environ["GANSYNTH_BENCH_SECONDS_A_SHARD"]), _plan(url), []
     for shard in map(plan.shard, ordinals):
         (receipt := Path(url, f"{shard.stem}{SUFFIX}")).parent.mkdir(exist_ok=True)
