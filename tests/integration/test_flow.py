@@ -296,6 +296,7 @@ def test_a_killed_worker_costs_no_shard_and_the_run_completes(tmp_path: Path, mo
     until(lambda: not running(mark))
 
 
+@pytest.mark.slow
 def test_an_idle_worker_that_is_killed_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It dies with a lock that the others wait for."""
     mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
