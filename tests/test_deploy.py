@@ -131,13 +131,15 @@ def _texts(value: Any) -> Any:
 def test_docker_containers_get_gpus_and_shared_memory() -> None:
     from docker.types import HostConfig
 
-    configuration = rendered("docker", image="gansynth:1", gpus=["0", "1"], volumes=["/srv/datasets:/work/datasets"])
+    configuration = rendered(
+        "docker", image="gansynth:1", gpus=["0", "1"], volumes=["/srv/datasets:/srv/gansynth/datasets"]
+    )
     host = HostConfig("1.43", **configuration.container_create_kwargs)
     assert host["DeviceRequests"] == [
         {"Driver": "nvidia", "Count": 0, "DeviceIDs": ["0", "1"], "Capabilities": [["gpu"]], "Options": {}}
     ]
     assert host["ShmSize"] == 2 * 2**30 and host["Init"]
-    assert configuration.volumes == ["/srv/datasets:/work/datasets"]
+    assert configuration.volumes == ["/srv/datasets:/srv/gansynth/datasets"]
 
 
 @pytest.mark.parametrize("kind", ["kubernetes", "docker"])
