@@ -258,7 +258,7 @@ def _start(run: Run, recipe: str, shards: str) -> FlowRun:
     )
     parameters = {"recipe": recipe, "shards": shards, "run": theirs.model_dump(mode="json")}
     try:
-        return run_deployment(run.deployment, parameters=parameters, timeout=0)  # type: ignore[return-value]
+        return run_deployment(run.deployment, parameters=parameters, timeout=0)  # type: ignore[return-value]  # typed for async callers too
     except ObjectNotFound:
         raise InputError(
             f"--deployment: saw {run.deployment}, which the Prefect server does not know; deploy deploy/prefect.yaml first"

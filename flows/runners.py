@@ -193,7 +193,7 @@ class _Ray:
 
 def _imported_ray() -> Any:
     try:
-        import prefect_ray  # noqa: F401
+        import prefect_ray  # noqa: F401 - only to see whether it is there
         import ray
     except ImportError as error:
         raise InputError(

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -98,7 +99,7 @@ class Cluster:
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a program in a session of its own; what it prints goes to the log."""
         # A program that a shell starts in the background would ignore Ctrl-C for ever.
-        reset = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        reset = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         with self.log.open("ab") as log:
             program = subprocess.Popen(
                 command,
