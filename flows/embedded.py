@@ -6,15 +6,20 @@ import subprocess
 from functools import partial
 from typing import Any
 
-from prefect.server.api.server import SubprocessASGIServer
+from flows.settings import is_embedded
 
 
 def detach_server() -> None:
-    """Start the embedded server in a session of its own.
+    """Start the embedded server, if it is one that will be used, in a session of its own.
 
     Ctrl-C reaches every process of the terminal's foreground group. A server among them would end before the flow has
     stopped its workers and reported its state, and the flow would fail with a refused connection instead.
     """
+    if not is_embedded():
+        return
+    # Not at the top: it takes a second and a half, and worker processes import the flow's modules too.
+    from prefect.server.api.server import SubprocessASGIServer
+
     original = getattr(SubprocessASGIServer, "_run_uvicorn_command", None)
     if original is None:  # another Prefect than this was written for; only the message after Ctrl-C suffers
         return
