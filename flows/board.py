@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -79,9 +79,9 @@ class Board:
         self._told: set[str] = set()
         self._artifact: UUID | None = None
         with self._spared("progress"):
-            self._artifact = create_progress_artifact(
-                progress=self._percent(), key="progress", description=f"Images of {dataset.record.recipe.name}"
-            )
+            about = f"Images of {dataset.record.recipe.name}"
+            made = create_progress_artifact(progress=self._percent(), key="progress", description=about)
+            self._artifact = cast(UUID, made)  # typed for async callers too
         self._next_update = 0.0
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 from prefect.blocks.system import Secret
 
@@ -23,7 +24,7 @@ def use_credentials(block: str | None) -> None:
     if block is None:
         return
     try:
-        found = Secret.load(block).get()
+        found = cast(Any, Secret.load(block)).get()  # typed for async callers too
     except ValueError:
         raise InputError(
             f"credentials_block: Prefect has no Secret block {block}; make it in the UI, or leave the key out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from flows.settings import is_embedded
 
@@ -25,11 +26,8 @@ def detach_server() -> None:
         return
 
     def run(self: SubprocessASGIServer) -> subprocess.Popen[Any]:
-        popen = subprocess.Popen
-        subprocess.Popen = partial(popen, start_new_session=True)
-        try:
-            return original(self)
-        finally:
-            subprocess.Popen = popen
+        with patch.object(subprocess, "Popen", partial(subprocess.Popen, start_new_session=True)):
+            process: subprocess.Popen[Any] = original(self)
+        return process
 
-    SubprocessASGIServer._run_uvicorn_command = run
+    patch.object(SubprocessASGIServer, "_run_uvicorn_command", run).start()

@@ -50,7 +50,7 @@ class Workers(BaseModel):
 class Run(Workers):
     """Where and how shards are made."""
 
-    runner: Runner = Field(  # type: ignore[assignment]
+    runner: Runner = Field(  # type: ignore[assignment]  # one more than its base allows
         "process",
         description="process: worker processes on this machine. ray: workers of a Ray cluster. deployment: chunks of shards go to "
         "flow runs of a deployment, wherever its work pool runs them; then `workers` are flow runs at once, 4 if left out.",

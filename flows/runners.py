@@ -135,7 +135,8 @@ class _Processes:
         self._runner = runner
 
     def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
-        return self._runner.submit(task, parameters)
+        future: PrefectFuture[Any] = self._runner.submit(task, parameters)
+        return future
 
     def end(self, futures: Iterable[PrefectFuture[Any]], force: bool) -> None:
         for child in multiprocessing.active_children():
@@ -176,14 +177,15 @@ class _Ray:
         from prefect_ray.context import remote_options
 
         with remote_options(**self._options):
-            return self._runner.submit(task, parameters)
+            future: PrefectFuture[Any] = self._runner.submit(task, parameters)
+        return future
 
     def end(self, futures: Iterable[PrefectFuture[Any]], force: bool) -> None:
         import ray
 
         for future in futures:
             with suppress(Exception):  # ended meanwhile
-                ray.cancel(future.wrapped_future, force=force)  # type: ignore[attr-defined]
+                ray.cancel(future.wrapped_future, force=force)  # type: ignore[attr-defined]  # of PrefectRayFuture
 
     def is_broken(self, error: Exception) -> bool:
         return False

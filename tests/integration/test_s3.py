@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SMALL
@@ -126,8 +127,8 @@ def test_damage_is_found_and_mended(
 
 
 def test_a_loader_reads_the_same_samples_as_from_a_folder(remote: str, s3: Server, dataset: Path) -> None:
-    def samples(url: str, **options: object) -> list[tuple[int, bytes]]:
-        return [(s["label"], s["image"]) for s in open_dataset(url, image="bytes", **options)]  # type: ignore[arg-type]
+    def samples(url: str, **options: Any) -> list[tuple[int, bytes]]:
+        return [(s["label"], s["image"]) for s in open_dataset(url, image="bytes", **options)]
 
     assert samples(remote) == samples(str(dataset))
     s3.requests.clear()

@@ -77,7 +77,7 @@ class Source:
         done = 0
         while done < len(target):
             # readinto comes with every buffered and raw binary file, though BinaryIO does not name it.
-            count = self._file.readinto(target[done:])  # type: ignore[attr-defined]
+            count = self._file.readinto(target[done:])  # type: ignore[attr-defined]  # see above
             if not count:
                 raise Damaged("it became shorter while it was read")
             done += count
