@@ -44,13 +44,19 @@ def watch(parent: int) -> None:
     if os.read(0, 1):
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        alive = [pid for pid, start in seen.items() if _started(pid) == start]
+        for pid in _alive(seen):
+            seen.update(_descendants(pid))  # Ray goes on starting workers
+        alive = _alive(seen)
         for pid in alive:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + _GRACE_SECONDS
-        while time.monotonic() < deadline and any(_started(pid) == seen[pid] for pid in alive):
+        while time.monotonic() < deadline and _alive(seen):
             time.sleep(_POLL_SECONDS)
+
+
+def _alive(seen: dict[int, str]) -> list[int]:
+    return [pid for pid, start in seen.items() if _started(pid) == start]
 
 
 def _descendants(pid: int) -> dict[int, str]:

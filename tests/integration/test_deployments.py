@@ -22,13 +22,14 @@ from gansynth.dataset import Dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 DEMO = "deploy/recipes/demo.yaml"
+ON_READY = "on-ready__automation_1"
 RUNNERS = ("process", "ray", "deployment")
 LONGER = {"seeds": "0-999"}  # 60 shards, so that there is time to interrupt a run
 
 
 @contextmanager
 def started(folder: Path, variables: dict[str, str]) -> Iterator[Cluster]:
-    """A server with the deployments of deploy/prefect.yaml, and a worker."""
+    """A server with the deployments of deploy/prefect.yaml, and a worker. No dataset that is ready triggers anything yet."""
     cluster = Cluster(folder, variables)
     try:
         cluster.start_server()
@@ -36,6 +37,7 @@ def started(folder: Path, variables: dict[str, str]) -> Iterator[Cluster]:
         file = folder / "prefect.yaml"
         file.write_text(text.replace("./runs/classifier", str(folder / "classifier")))
         cluster.start_worker(str(file))
+        cluster.call(PREFECT, "automation", "pause", ON_READY)
         yield cluster
     finally:
         cluster.stop()
@@ -116,8 +118,10 @@ def check_training_by_event(cluster: Cluster, folder: Path) -> None:
     """Make a dataset: it triggers the training of a classifier."""
     classifier = cluster.folder / "classifier/classifier.pt"
     classifier.unlink(missing_ok=True)
+    cluster.call(PREFECT, "automation", "resume", ON_READY)
     cluster.call(*synthesize(folder, seeds="0-19"))
     wait_for(classifier.is_file, 180, "no classifier was trained")
+    cluster.call(PREFECT, "automation", "pause", ON_READY)
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
