@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from torch import nn
 from torch.utils.data import DataLoader
 
+from flows.credentials import use_credentials
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError
 from gansynth.loaders import SynthesizedDataset, open_dataset
@@ -21,7 +22,12 @@ _BATCH = 64
 
 @flow(name="train-classifier", persist_result=False)
 def train_classifier(
-    uri: str, output: str, epochs: int = 1, where: str | None = None, workers: int = 0
+    uri: str,
+    output: str,
+    epochs: int = 1,
+    where: str | None = None,
+    workers: int = 0,
+    credentials_block: str | None = None,
 ) -> dict[str, Any]:
     """Train a classifier on the train split of a dataset, and measure it on val if there is one.
 
@@ -31,11 +37,13 @@ def train_classifier(
         epochs: passes over the images.
         where: a condition on manifest rows.
         workers: processes that read.
+        credentials_block: a Secret block with environment variables for storage; left out: the environment's own.
 
     Returns:
         the `classifier`, the number of `images`, and its `accuracy` on its classes in val, None without one. It tells how well the
         classifier knows the generator, not how good it is on real images.
     """
+    use_credentials(credentials_block)
     data = open_dataset(uri, where=where, batch_size=_BATCH)
     if len(data.class_names) < 2:
         raise InputError(f"{uri}: has {len(data.class_names)} classes, so there is nothing to tell apart")

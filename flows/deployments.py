@@ -21,6 +21,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
+from flows.pace import Pace
 from flows.parameters import Run
 from flows.tasks import row_of
 from gansynth.dataset import Dataset, Numbers, read_record
@@ -37,7 +38,7 @@ CHUNK = 6  # times as long as a task: a machine may take minutes to start
 WORKERS = 4  # flow runs at once, if nobody says how many
 _POLL_SECONDS = 2.0
 _LOOK_SECONDS = 60.0  # between two looks at what flow runs have made: each lists the whole dataset
-_SILENCE_SECONDS = 1800.0  # without a new shard; the machine of such a run is taken for dead
+_SILENCE_SECONDS = 7200.0  # without a new shard, or waiting for a GPU; the machine of such a run is taken for dead
 _SLOW = 5  # times as long as a shard takes, where that is more
 _AT_ONCE = 100  # flow runs read by one request
 _BEGINNINGS = 3  # how often to begin a dataset where machines are lost
@@ -111,14 +112,13 @@ class Deployments:
         run: of this flow run.
         dataset: in the making.
         client: of the Prefect server.
-        seconds: that a shard took, as far as is known.
+        pace: knows what a shard takes.
     """
 
     window = 1  # each waits for a machine of its own
 
-    def __init__(self, run: Run, dataset: Dataset, client: SyncPrefectClient, seconds: float) -> None:
-        self._run, self._dataset, self._client = run, dataset, client
-        self._patience = max(_SILENCE_SECONDS, _SLOW * seconds)
+    def __init__(self, run: Run, dataset: Dataset, client: SyncPrefectClient, pace: Pace) -> None:
+        self._run, self._dataset, self._client, self._pace = run, dataset, client, pace
         self._running: dict[UUID, Chunk] = {}
         self._looked = 0.0
 
@@ -150,6 +150,7 @@ class Deployments:
 
     def poll(self) -> None:
         """Look which flow runs have ended."""
+        patience = max(_SILENCE_SECONDS, _SLOW * (self._pace.seconds_per_shard or 0.0))
         waiting = list(self._running)
         states = {run.id: run.state for run in _read(self._client, waiting)}
         done = self._dataset.done() if time.monotonic() > self._looked + _LOOK_SECONDS else None
@@ -157,25 +158,25 @@ class Deployments:
         for number in waiting:
             state = states.get(number, Crashed(message=_DELETED))
             chunk = self._running[number]
-            if done and state and state.is_running() and chunk.is_silent(done, self._patience):
-                state = _dead(self._client, number, self._patience)
+            if done and state and state.is_running() and chunk.is_silent(done, patience):
+                state = _dead(self._client, number, patience)
             if state and state.is_final():
                 del self._running[number]
                 chunk.finish(state)
 
 
 @contextmanager
-def open_deployments(run: Run, dataset: Dataset, seconds: float) -> Iterator[Deployments]:
+def open_deployments(run: Run, dataset: Dataset, pace: Pace) -> Iterator[Deployments]:
     """A pool that hands its tasks to flow runs of the deployment that a run names.
 
     Args:
         run: of this flow run.
         dataset: in the making.
-        seconds: that a shard took, as far as is known; a machine is not taken for dead before several times that.
+        pace: knows what a shard takes; a machine is not taken for dead before several times that.
     """
     over = threading.Event()
     with get_client(sync_client=True) as client:
-        pool = Deployments(run, dataset, client, seconds)
+        pool = Deployments(run, dataset, client, pace)
 
         def poll() -> None:
             while not over.wait(_POLL_SECONDS):

@@ -17,7 +17,7 @@ from flows.deployments import CHUNK, open_deployments
 from flows.drive import Call, drive
 from flows.pace import TASKS_PER_RUN, Pace
 from flows.parameters import Run
-from flows.runners import Pool, PoolLost, open_pool
+from flows.runners import POOLS, Pool, PoolLost, open_pool
 from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.dataset import Dataset, missing, read_receipt
@@ -27,7 +27,6 @@ from gansynth.plan import Plan, ShardPlan
 from gansynth.seeds import Seeds
 from gansynth.stopping import Stop
 
-_POOLS = 3  # how often to start a pool again that has broken
 _FAILED_TASKS = 12  # one after another, or three for each worker: what ails them will ail the rest
 
 
@@ -58,6 +57,7 @@ class Job:
         errors: of tasks that failed as a whole.
         in_vain: tasks in a row that have made nothing.
         existing: shards of the dataset when that was last looked at.
+        tasks_left: that this flow run may still have; others go into flow runs of their own.
     """
 
     dataset: Dataset
@@ -70,6 +70,7 @@ class Job:
     errors: list[str] = field(default_factory=list)
     in_vain: int = 0
     existing: int = 0
+    tasks_left: int = TASKS_PER_RUN
 
     @property
     def hopeless(self) -> bool:
@@ -87,7 +88,7 @@ class Job:
     def make(self) -> None:
         """Make the missing shards. What fails is on the board, or among the errors."""
         take_over = False
-        for _ in range(_POOLS):
+        for _ in range(POOLS):
             if self.stop.requested or self.hopeless or next(self.todo(), None) is None:
                 break
             if self._through_pool(take_over):
@@ -106,18 +107,23 @@ class Job:
         pace = Pace(sum(1 for _ in self.todo()), len(self.devices), seconds)
         self._recall(pace)
         calls = self._calls(pace, take_over)
-        known = pace.seconds_per_shard or 0.0
         with (
-            open_deployments(self.run, self.dataset, known)
+            open_deployments(self.run, self.dataset, pace)
             if elsewhere
             else open_pool(self.run, self.devices, self.stop) as pool
         ):
-            intact = self._drive(pool, islice(calls, TASKS_PER_RUN), pace)
+            intact = self._drive(pool, self._own(calls), pace)
             while intact and not self.stop.requested and (first := next(calls, None)):
                 more = chain([first], islice(calls, TASKS_PER_RUN - 1))
                 _further.set(partial(self._drive, pool, more, pace))
                 intact = bool(_chunk())
         return intact
+
+    def _own(self, calls: Iterator[Call]) -> Iterator[Call]:
+        """As many as this flow run may still have."""
+        while self.tasks_left and (call := next(calls, None)):
+            self.tasks_left -= 1
+            yield call
 
     def _recall(self, pace: Pace) -> None:
         """Begin with what a shard took that exists already, if there is one: a chunk of a single shard costs a machine's start."""

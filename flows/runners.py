@@ -29,6 +29,8 @@ from gansynth.environment import choose_device, cores, visible_devices
 from gansynth.errors import InputError, RenderError
 from gansynth.stopping import Stop
 
+POOLS = 3  # how often to start one where they break
+
 
 class PoolLost(RenderError):
     """A pool will take no more tasks, and never tell what became of those that it has."""

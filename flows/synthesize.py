@@ -76,9 +76,10 @@ def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any
             f"shards: saw {max(chosen)}, but the plan has shards 0 to {len(plan) - 1}; see `gansynth plan`"
         )
     started = time.monotonic()
-    with stopping() as stop, progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
-        job = Job(dataset, plan, chosen, run, devices, stop, Board(dataset, plan, advance))
-        job.make()
+    with progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
+        with stopping() as stop:
+            job = Job(dataset, plan, chosen, run, devices, stop, Board(dataset, plan, advance))
+            job.make()
         seconds = time.monotonic() - started
         if chosen is None and not stop.requested:
             complete(dataset)  # before anything is shown, which may fail
@@ -108,7 +109,8 @@ def begin_for(wanted: Recipe, run: Run) -> tuple[Dataset, Plan, tuple[str, ...]]
 
 
 def complete(dataset: Dataset) -> None:
-    """Finalize and announce the dataset if no shard is missing."""
+    """Finalize and announce the dataset if no shard is missing, also of what it has grown by meanwhile."""
+    dataset = Dataset.open(dataset.store.url)
     finish(dataset)
     if dataset.is_complete:
         announce(dataset)

@@ -23,6 +23,7 @@ from gansynth.render import Failure
 _RETRIES = 2
 # What a task run has made, by its id, kept from try to try: Prefect repeats a task in the same process.
 _made: dict[str, list[dict[str, Any]]] = {}
+_spent: dict[str, float] = {}  # and the seconds that this took
 
 
 def _is_io(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -92,13 +93,15 @@ def render_block(
                 made.append(row_of(outcome))
                 log.info("%(shard)s: %(images)d images, %(images/s).1f a second (%(worker)s)", made[-1])
                 in_a_row = 0
+    spent = _spent.pop(task_run.id, 0.0) + time.monotonic() - started
     if storage is not None and task_run.run_count <= _RETRIES:
+        _spent[task_run.id] = spent
         raise StoreError(f"{failed[-1]['shard']}: {describe_error(storage)}") from storage
     return {
         "made": _made.pop(task_run.id),
         "failed": failed,
         "held": [shard.stem for shard in session.held],
-        "seconds": time.monotonic() - started,
+        "seconds": spent,
     }
 
 

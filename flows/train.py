@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,14 +24,15 @@ from flows import worker
 from flows.credentials import use_credentials
 from flows.drive import Call, drive, stopping
 from flows.embedded import detach_server
+from flows.gpus import kept
 from flows.guard import guarded
 from flows.parameters import Run, Workers, load_recipe
-from flows.runners import devices_of, open_pool
+from flows.runners import POOLS, PoolLost, devices_of, open_pool
 from flows.synthesize import synthesize
 from gansynth.api import describe_error
 from gansynth.cli import execute
 from gansynth.cli.training import load
-from gansynth.environment import cores
+from gansynth.environment import choose_device, cores
 from gansynth.errors import InputError, Interrupted, OutputError, TrainingError
 from gansynth.progress import counted, progress, tell
 from gansynth.stopping import Stop
@@ -43,6 +45,7 @@ from gansynth.training.run import train as train_generator
 from gansynth.training.sweep import TABLE, page, ranked, variants
 
 _PICTURES = 20  # of the best runs, as artifacts
+_LOST = "its worker was lost"
 
 
 @task(name="train-variant", task_run_name="variant {number}", persist_result=False)
@@ -117,7 +120,9 @@ def train(
     wanted = load_recipe(TrainingRecipe, recipe, output, overrides)
     with stopping() as stop:
         if wanted.sweep is None:
-            found = _facts(train_generator(wanted, device=run.device, stop=stop, show=progress, tell=tell))
+            device = choose_device(run.device)
+            with kept((device,), stop):
+                found = _facts(train_generator(wanted, device=device, stop=stop, show=progress, tell=tell))
             _show([found], f"# {wanted.name}\n\n`{found['folder']}`\n")
             return found
         rows = _sweep(wanted, run, devices_of(run), stop)
@@ -142,22 +147,41 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
         )
         for number, (_, variant) in enumerate(chosen)
     ]
-    lost = {"error": "its worker was lost", "failed": True, "metric": ""}
+    lost = {"error": _LOST, "failed": True, "metric": ""}
     rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
-    refused: InputError | None = None
-    with open_pool(run, devices, stop) as pool, progress(len(chosen), "runs") as advance:
+    with progress(len(chosen), "runs") as advance:
+        for _ in range(POOLS):
+            left = [call for call, row in zip(calls, rows, strict=True) if row["error"] == _LOST]
+            if not left or stop.requested or _through_pool(left, rows, run, devices, stop, advance):
+                break
+    return rows
+
+
+def _through_pool(
+    calls: list[Call],
+    rows: list[dict[str, Any]],
+    run: Workers,
+    devices: tuple[str, ...],
+    stop: Stop,
+    advance: Callable[[int], None],
+) -> bool:
+    """Fill in the rows of some variants; False if the pool broke and another should be tried."""
+    intact, refused = True, None
+    with open_pool(run, devices, stop) as pool:
         for found in drive(pool, calls, pool.window * len(devices), stop):
-            advance(1)
-            if isinstance(found, InputError) and refused is None:
+            if isinstance(found, PoolLost):
+                intact = False
+            elif isinstance(found, InputError) and refused is None:
                 refused = found
                 stop.request(signal.SIGTERM)  # or the pool would train what it has begun to the end
             elif isinstance(found, Exception) and not stop.requested:
                 get_run_logger().warning("a run failed: %s", describe_error(found))
             elif isinstance(found, dict):
                 rows[found["number"]].update(found)
+                advance(1)
     if refused is not None:
         raise refused
-    return rows
+    return intact
 
 
 def _require_usable(recipe: TrainingRecipe, chosen: list[TrainingRecipe]) -> None:
@@ -216,6 +240,10 @@ def train_and_synthesize(
         what both flows return, under `training` and `synthesis`.
     """
     trained = train(training, run=run)
+    if failed := [row for row in trained.get("runs", ()) if row["failed"]]:
+        raise TrainingError(
+            f"{counted(len(failed), 'run')} of the sweep failed ({failed[0]['error']}) and may be the best; run the same again"
+        )
     place = trained["place"]
     overrides = {"generator": place if is_url(place) else str(Path(place).resolve())}
     made = synthesize(synthesis, overrides=overrides, run=Run(**run.model_dump()))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from gansynth.errors import OutputError, StoreError, StoreMissing
@@ -99,10 +100,13 @@ class Claims:
         return sorted(int(m["generation"]) for m in matches if m and m["shard"] == name)
 
 
-def clear(store: Store) -> None:
-    """Remove all claims on a dataset that is complete, those that killed writers left among them."""
+def clear(store: Store, done: Mapping[str, Collection[int]]) -> None:
+    """Remove the claims on shards that exist, by split, which killed writers have left."""
     for name in store.list(FOLDER):
-        store.delete(f"{FOLDER}/{name}")
+        if match := _NAME.match(name):
+            split, _, number = match["shard"].rpartition("-")
+            if int(number) in done.get(split, ()):
+                store.delete(f"{FOLDER}/{name}")
 
 
 def clear_expired(store: Store) -> None:

@@ -69,7 +69,8 @@ class Dataset:
     def done_with_size(self) -> tuple[Numbers, int]:
         """The same, and the bytes of all files of the splits, from the same listings."""
         files = {split: self.store.list(split) for split in self.record.recipe.splits}
-        done = {split: {n for n in _numbers(files[split]) if n < self.plan.shards_of(split)} for split in files}
+        planned = {split: self.plan.shards_of(split) for split in files}
+        done = {split: {n for n in _numbers(files[split]) if n < planned[split]} for split in files}
         return done, sum(sum(sizes.values()) for sizes in files.values())
 
     @property

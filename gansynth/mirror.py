@@ -106,9 +106,14 @@ class Mirror:
                 (self.folder / parent).rmdir()
 
     def pull_if_any(self) -> None:
-        """The same for a place that may be empty yet."""
+        """The same for a place that may be empty yet, or again: what it once held goes here too, unless changed since."""
         if self._store.tree():
             self.pull()
+            return
+        for path, (_, *stamp) in self._state().items():
+            with suppress(OSError):  # gone already
+                if _stamp(self.folder / path) == tuple(stamp):
+                    self._drop(path)
 
     def push(self, last: str) -> None:
         """Make the store hold what the local folder does: files that changed are sent, those that are gone removed.
@@ -138,9 +143,10 @@ class Mirror:
         return {}
 
     def _remember(self, state: dict[str, tuple[str, int, int]]) -> None:
-        temporary = self.folder / f"{_STATE}{_TEMPORARY}"
-        temporary.write_text(json.dumps(state))
-        temporary.replace(self.folder / _STATE)
+        if state != self._state():
+            temporary = self.folder / f"{_STATE}.{os.getpid()}{_TEMPORARY}"  # others may pull the same
+            temporary.write_text(json.dumps(state))
+            temporary.replace(self.folder / _STATE)
         self._known = {path: (size, changed) for path, (_, size, changed) in state.items()}
 
 

@@ -203,6 +203,8 @@ class Session:
                 f"with --generator"
             )
         if admitted != dataset.record:
+            # Loading took its time, in which another run may have let the dataset grow.
+            admitted = Dataset.open(dataset.store.url).record.admit(here, dataset.store.place, allow_mixed)
             dataset.store.publish(record.FILE, admitted.encode())
         self.dataset = Dataset(dataset.store, admitted)
         self._rows_of = rows_of(self.dataset)
@@ -296,9 +298,10 @@ class Session:
 
 def finish(dataset: Dataset) -> bool:
     """Finalize a dataset and clear claims on it, if it is complete; whether something was written."""
+    dataset = Dataset.open(dataset.store.url)  # another run may have let it grow
     written = dataset.finalize()
     if dataset.is_complete:
-        claims.clear(dataset.store)
+        claims.clear(dataset.store, dataset.done())
     return written
 
 

@@ -266,6 +266,7 @@ def test_the_network_compiles_as_a_whole_and_gives_the_same_images(tiny_folder: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of what the compiler imports
 def test_compiled_code_renders_the_same_images(tiny_folder: Path) -> None:
     plain, compiled = (gansynth.load_generator(str(tiny_folder), compile=compile) for compile in (False, True))
     assert grey_levels_apart(by_gansynth(plain, [1, 2], [0, 1], 0.5), by_gansynth(compiled, [1, 2], [0, 1], 0.5)) <= 1

@@ -173,6 +173,21 @@ def test_class_names_are_those_of_the_samples_that_fit(tints: str, tmp_path: Pat
     assert both.class_names == {2: "tint 2"}
 
 
+def test_classes_with_one_label_are_named_together(tmp_path: Path) -> None:
+    merged = made(tmp_path / "merged", labels={0: 0, 1: 0, 2: 1}, seeds="0-3")
+    assert open_dataset(merged).class_names == {0: "tint 0 / tint 1", 1: "tint 2"}
+
+
+def test_datasets_that_number_or_name_classes_differently_are_refused(tints: str, tmp_path: Path) -> None:
+    dense = made(tmp_path / "dense", classes=["tint 2"], labels="dense", seeds="0-3")
+    with pytest.raises(InputError, match="label 0 is 'tint 2' here, but 'tint 0' in another"):
+        open_dataset([tints, dense])
+    two = made(tmp_path / "two", classes=["tint 0", "tint 2"], labels="dense", seeds="0-3")
+    one = made(tmp_path / "one", classes=["tint 2"], seeds="0-3")
+    with pytest.raises(InputError, match="'tint 2' has label 2 here, but 1 in another"):
+        open_dataset([two, one])
+
+
 def test_several_datasets_are_read_as_one(tints: str, tmp_path: Path) -> None:
     other = made(tmp_path / "other", seeds="500-509")
     both = open_dataset([tints, other], columns=["sample_id"])

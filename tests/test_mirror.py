@@ -47,6 +47,28 @@ def test_a_file_outside_is_not_removed_either(s3: Server, bucket: str, tmp_path:
     assert (mirror.folder.parent / "mine").read_bytes() == b"mine"
 
 
+def test_what_was_deleted_in_the_store_does_not_come_back(s3: Server, bucket: str) -> None:
+    url = f"s3://{bucket}/some/run"
+    first = Mirror(url)
+    first.folder.mkdir(parents=True)
+    (first.folder / "sent").write_bytes(b"1")
+    first.push(last="")
+    (first.folder / "not yet sent").write_bytes(b"2")
+    s3.backend.delete_object(bucket, "some/run/sent")
+    again = Mirror(url)
+    again.pull_if_any()
+    assert files(again.folder) == {"not yet sent": b"2"}
+
+
+def test_several_may_pull_the_same_at_once(s3: Server, bucket: str) -> None:
+    s3.put(bucket, "some/prefix/a", b"1")
+    mirrors = [Mirror(f"s3://{bucket}/some/prefix") for _ in range(2)]
+    assert [files(mirror.pull()) for mirror in mirrors] == [{"a": b"1"}] * 2
+    before = (mirrors[0].folder / ".mirror.json").stat().st_mtime_ns
+    mirrors[1].pull()
+    assert (mirrors[0].folder / ".mirror.json").stat().st_mtime_ns == before, "nothing was to be noted"
+
+
 def test_two_keys_that_no_folder_can_hold_together_are_named(s3: Server, bucket: str, tmp_path: Path) -> None:
     for key in ("a", "a/b/c"):
         s3.put(bucket, f"some/prefix/{key}", b"1")

@@ -132,7 +132,7 @@ class BigGANGenerator(Described):
         except RuntimeError as error:
             if not _is_compilers(error):
                 raise
-            reason = str(error).partition("\n")[0]
+            reason = " ".join(str(error).splitlines()[:2])
             raise RenderError(f"torch.compile failed ({reason}); set `compile: false`, or mend its tools") from error
 
 

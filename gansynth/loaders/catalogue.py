@@ -146,17 +146,24 @@ def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def _class_names(parts: Sequence[_Part]) -> dict[int, str]:
+    """Names by label; classes to which a recipe gives one label are named together."""
     names: dict[int, str] = {}
+    numbers: dict[str, int] = {}
     for part in parts:
-        dataset, recipe = part.dataset, part.dataset.record.recipe
+        place, recipe = part.dataset.store.place, part.dataset.record.recipe
+        together: dict[int, list[str]] = {}
         for label, target in zip(recipe.classes, recipe.targets, strict=False):  # unconditional: a label, no class
-            if part.labels is not None and target not in part.labels:
+            if part.labels is None or target in part.labels:
+                together.setdefault(target, []).append(label.name)
+        for target, found in together.items():
+            name = " / ".join(found)
+            if names.setdefault(target, name) != name:
+                differs = f"label {target} is {name!r} here, but {names[target]!r}"
+            elif numbers.setdefault(name, target) != target:
+                differs = f"{name!r} has label {target} here, but {numbers[name]}"
+            else:
                 continue
-            if names.setdefault(target, label.name) != label.name:
-                raise InputError(
-                    f"{dataset.store.place}: label {target} is {label.name!r} here, but {names[target]!r} in another of the datasets; "
-                    f"give all of them the same `labels`"
-                )
+            raise InputError(f"{place}: {differs} in another of the datasets; give all of them the same `labels`")
     return names
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -30,10 +30,6 @@ class Reader:
     ranks: int = 1
     worker: int = 0
     workers: int = 1
-
-    def siblings(self) -> tuple[Reader, ...]:
-        """All workers of this rank."""
-        return tuple(replace(self, worker=worker) for worker in range(self.workers))
 
 
 def share(count: int, reader: Reader, uneven: Uneven) -> tuple[int, int]:

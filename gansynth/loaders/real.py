@@ -101,6 +101,8 @@ class RealDataset:
         targets = getattr(self._dataset, "targets", None)
         if targets is None:
             targets = [_pair(self._dataset[index])[1] for index in range(len(self))]
+        elif (change := getattr(self._dataset, "target_transform", None)) is not None:
+            targets = map(change, targets)  # as torchvision's do on reading
         return np.array([int(target) for target in targets], np.int64)
 
     def read(self, index: int) -> tuple[Any, int]:

@@ -51,7 +51,7 @@ def extractor(name_or_path: str) -> Extractor:
         network = classifier.bundled()
         name = "features of gansynth's Fashion-MNIST classifier"
         return Extractor(name, name, network.features)
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if not path.is_file():
         raise InputError(
             f"metric: saw {name_or_path!r}; it is thumbnails, fashion, none, or the path of a TorchScript file"

@@ -63,6 +63,7 @@ def write(
     render = _shipped(folder, device)
     distance = gallery.distance(render)
     by_truncation = []
+    (folder / BY_TRUNCATION).unlink(missing_ok=True)  # of a shorter run with another metric
     if recipe.architecture == "biggan" and distance is not None:
         by_truncation = [(t, gallery.distance(_shipped(folder, device, t), t)) for t in TRUNCATIONS]
         rows = "".join(f"{t},{d:.5g}\n" for t, d in by_truncation)

@@ -14,7 +14,7 @@ from gansynth.claims import Claims
 from gansynth.dataset import Dataset
 from gansynth.plan import ShardPlan
 from gansynth.receipt import Receipt
-from gansynth.session import Session
+from gansynth.session import Session, finish
 from gansynth.store import Store
 
 RECIPE = {"name": "shared", "generator": "fake", "classes": [0, 1], "seeds": "0-299", "samples_per_shard": 10}
@@ -46,6 +46,19 @@ def test_what_a_killed_writer_held_is_made_without_waiting(tmp_path: Path) -> No
     assert Claims(Store(str(tmp_path / "data")), "killed").hint(plan.shard(7))
     summary = gansynth.generate(recipe, device="cpu")
     assert summary.finished and summary.receipts[-1].shard == 7, "what others hold comes last"
+
+
+def test_a_run_of_the_earlier_parts_finishes_nothing_that_has_grown_since(tmp_path: Path) -> None:
+    recipe = gansynth.Recipe(**RECIPE, output=str(tmp_path / "data"))
+    gansynth.generate(recipe, device="cpu")
+    earlier = Dataset.open(str(tmp_path / "data"))
+    grown = gansynth.Recipe(**{**RECIPE, "seeds": ["0-299", "300-399"]}, output=str(tmp_path / "data"))
+    gansynth.generate(grown, device="cpu", shards=lambda planned: [planned.shard(len(planned) - 1)])
+    assert Claims(Store(str(tmp_path / "data")), "other").hint(Dataset.open(str(tmp_path / "data")).plan.shard(60))
+    finish(earlier)
+    assert not Dataset.open(str(tmp_path / "data")).is_complete
+    assert list(tmp_path.glob("data/.tmp/claims/*")), "the other one is still at work"
+    assert "the recipe again goes on from there" in (tmp_path / "data" / "README.md").read_text()
 
 
 def test_what_another_writer_has_made_meanwhile_is_left(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from gansynth.dataset import Dataset
 from gansynth.errors import InputError, OutputError, RecipeError, TrainingError, WeightsError
 from gansynth.training.recipe import TrainingRecipe
 from gansynth.training.run import train
-from integration.test_flow import ROOT, artifacts
+from integration.test_flow import ROOT, artifacts, running, until
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,24 @@ def test_a_sweep_from_the_command_line(data: Path, tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith(f"2 runs, the table is in {tmp_path / 'out/README.md'}; the best:\n")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_a_sweep_no_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = f"GANSYNTH_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    monkeypatch.setenv(*mark.split("="))
+
+    def kill() -> None:
+        until(lambda: list(tmp_path.glob("out/*/losses.csv")))
+        os.kill(until(lambda: [pid for pid, line in running(mark).items() if "spawn_main" in line])[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    wanted = recipe(data, tmp_path / "out", epochs=3000, sample_every=1000, checkpoint_every=10)
+    found = program(wanted, tmp_path, "sweep={keys: {learning_rate: [0.0001, 0.0002]}}")
+    killer.join()
+    assert found.returncode == 0, found.stderr
+    assert [row["error"] for row in json.loads((tmp_path / "out" / "sweep.json").read_text())] == ["", ""]
 
 
 def test_a_sweep_that_means_nothing_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
