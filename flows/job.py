@@ -70,7 +70,7 @@ class Job:
     errors: list[str] = field(default_factory=list)
     in_vain: int = 0
     existing: int = 0
-    tasks_left: int = TASKS_PER_RUN
+    tasks_left: int = field(default_factory=lambda: TASKS_PER_RUN)
 
     @property
     def hopeless(self) -> bool:
