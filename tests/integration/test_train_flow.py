@@ -13,6 +13,7 @@ from typing import Any
 
 import images_on_disk
 import pytest
+from cluster import wait_for
 from ruamel.yaml import YAML
 
 import gansynth
@@ -20,7 +21,7 @@ from gansynth.dataset import Dataset
 from gansynth.errors import InputError, OutputError, RecipeError, TrainingError, WeightsError
 from gansynth.training.recipe import TrainingRecipe
 from gansynth.training.run import train
-from integration.test_flow import ROOT, artifacts, running, until
+from integration.test_flow import ROOT, artifacts, running
 
 
 @pytest.fixture(scope="module")
@@ -197,12 +198,12 @@ def test_a_killed_worker_costs_a_sweep_no_run(data: Path, tmp_path: Path, monkey
     monkeypatch.setenv(*mark.split("="))
 
     def kill() -> None:
-        until(lambda: list(tmp_path.glob("out/*/losses.csv")))
-        os.kill(until(lambda: [pid for pid, line in running(mark).items() if "spawn_main" in line])[0], signal.SIGKILL)
+        wait_for(lambda: list(tmp_path.glob("out/*/checkpoints/*")), 120, "no run of the sweep began")
+        os.kill(next(pid for pid, line in running(mark).items() if "spawn_main" in line), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    wanted = recipe(data, tmp_path / "out", epochs=3000, sample_every=1000, checkpoint_every=10)
+    wanted = recipe(data, tmp_path / "out", epochs=60, sample_every=60, checkpoint_every=10)
     found = program(wanted, tmp_path, "sweep={keys: {learning_rate: [0.0001, 0.0002]}}")
     killer.join()
     assert found.returncode == 0, found.stderr
