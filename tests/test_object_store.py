@@ -176,7 +176,7 @@ def test_a_request_that_fails_once_is_repeated(store: Store, s3: Server, fault: 
     count = len(asked(s3))
     for broken in range(count):
         numbers = iter(range(2 * count))
-        s3.faults = lambda request, numbers=numbers, broken=broken: fault if next(numbers) == broken else None  # type: ignore[misc]
+        s3.faults = lambda request, numbers=numbers, broken=broken: fault if next(numbers) == broken else None  # type: ignore[misc]  # defaults bind what the loop changes
         assert acts() == expected
     assert s3.broken == count
 
