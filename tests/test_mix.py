@@ -193,6 +193,22 @@ def test_balanced_classes_open_few_shards(many_shards: str, mixed_shards: int, m
     assert len(rare) == 3, "all of a rare class is given"
 
 
+def test_targets_are_changed_as_the_dataset_changes_them_on_reading() -> None:
+    class Folder(Pairs):
+        targets = [index % 3 + 10 for index in range(36)]  # noqa: RUF012 - never changed
+
+        @staticmethod
+        def target_transform(target: int) -> int:
+            return target - 10
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            image, _ = super().__getitem__(index)
+            return image, self.target_transform(self.targets[index])
+
+    real = RealDataset(Folder(), 16, "tensor", None)
+    assert real.labels().tolist() == [real.read(index)[1] for index in range(36)]
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_balanced_classes_have_no_sample_twice_while_there_are_enough(many_shards: str, workers: int) -> None:
     synthetic = opened(many_shards, where=f"class_name in {tuple(NAMES)}")

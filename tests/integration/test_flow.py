@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,6 +145,22 @@ def test_a_dataset_is_announced_before_anything_is_shown(
     assert order == ["announced", "finalized and shown"]
 
 
+def test_an_interrupt_while_a_dataset_is_finished_ends_the_run(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import synthesize as module
+
+    recipe = {**SMALL, "seeds": "0-9", "splits": {"train": 1.0}, "output": str(tmp_path / "out")}
+    run = {"workers": 1, "device": "cpu"}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "finish", lambda dataset: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            module.synthesize(recipe, run=run)
+    assert not (tmp_path / "out" / "_info.json").exists()
+    found = module.synthesize(recipe, run=run)
+    assert found["complete"] and found["shards"] == 0 and (tmp_path / "out" / "_info.json").exists()
+
+
 def ready_events(client: Any, event: str, name: str) -> list[dict[str, Any]]:
     body = {"filter": {"event": {"name": [event]}}, "limit": 50}
     found = client.request("POST", "/events/filter", json=body).json()["events"]
@@ -226,6 +244,19 @@ def test_shards_made_before_storage_failed_are_in_the_report(
     stems = [f"train/{number:06d}" for number in range(6)]
     assert sorted(row["shard"] for row in report["made"]) == [stem for stem in stems if stem not in failed]
     assert [failure["shard"] for failure in report["failed"]] == failed
+
+
+def test_seconds_are_those_of_all_tries(block: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import tasks
+
+    ticks = itertools.count()
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+
+    def session(dataset: Dataset, generator: Any) -> Session:
+        store = Refusing(dataset.store.url, "train/000002.tar", 2)
+        return Session(Dataset(store, dataset.record), "cpu", generator=generator)
+
+    assert block(session)["seconds"] == 3.0, "the clock ticks once in each of three tries"
 
 
 def start(recipe: Path, *arguments: str) -> subprocess.Popen[str]:

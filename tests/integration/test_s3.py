@@ -207,6 +207,21 @@ def test_the_flow_takes_credentials_from_a_prefect_block(
     assert SECRET.encode() not in b"".join(made.values())
 
 
+def test_a_classifier_reads_with_credentials_from_a_prefect_block(
+    prefect_server: None, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.blocks.system import Secret
+
+    from flows.classify import train_classifier
+
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    Secret(value=keys).save("storage-of-tests", overwrite=True)
+    for name in keys:
+        monkeypatch.delenv(name)
+    found = train_classifier(remote, str(tmp_path), credentials_block="storage-of-tests")
+    assert found["images"] > 0 and Path(found["classifier"]).is_file()
+
+
 def test_a_block_that_is_not_there_is_named(prefect_server: None, bucket: str) -> None:
     from flows.synthesize import synthesize
 

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from ruamel.yaml import YAML
 import gansynth
 from gansynth.dataset import Dataset
 from gansynth.errors import InputError, OutputError, RecipeError, TrainingError, WeightsError
+from gansynth.stopping import Stop
 from gansynth.training.recipe import TrainingRecipe
-from gansynth.training.run import train
+from gansynth.training.run import Trained, train
 from integration.test_flow import ROOT, artifacts, running
 
 
@@ -169,6 +172,41 @@ def test_a_generator_is_trained_and_used(prefect_server: None, data: Path, tmp_p
     assert gansynth.load_generator(str(tmp_path / "run")).info.name == made.record.recipe.info.name
     again = train_and_synthesize(recipe(data, tmp_path / "run"), wanted, run={"workers": 1, "device": "cpu"})
     assert again["training"]["distance"] == found["training"]["distance"] and again["synthesis"]["shards"] == 0
+
+
+def test_the_best_of_a_sweep_is_not_known_before_every_run_has_ended(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import train as module
+
+    rows = [{"error": "", "failed": False}, {"error": "no memory left", "failed": True}]
+    monkeypatch.setattr(module, "train", lambda *args, **options: {"place": str(tmp_path), "runs": rows})
+    wanted = {"name": "more", "generator": "to be trained", "seeds": "0-9", "output": str(tmp_path / "more")}
+    with pytest.raises(TrainingError, match=r"1 run of the sweep failed \(no memory left\)"):
+        module.train_and_synthesize.fn(recipe(data, tmp_path / "run"), wanted)
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_training_keeps_its_gpu_to_itself(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import train as module
+
+    kept: list[tuple[str, ...]] = []
+
+    @contextmanager
+    def keep(devices: tuple[str, ...], stop: Stop) -> Iterator[None]:
+        kept.append(devices)
+        yield
+        kept.clear()
+
+    def training(wanted: TrainingRecipe, device: str, **options: Any) -> Trained:
+        assert kept == [(device,)]
+        return train(wanted, device="cpu")
+
+    monkeypatch.setattr(module, "choose_device", lambda device: "cuda:0")
+    monkeypatch.setattr(module, "kept", keep)
+    monkeypatch.setattr(module, "train_generator", training)
+    module.train.fn(recipe(data, tmp_path / "run", epochs=1))
+    assert kept == []
 
 
 def test_the_deployment_that_trains_and_synthesizes_has_recipes_that_fit(

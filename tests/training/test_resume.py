@@ -185,6 +185,13 @@ def test_figures_that_cannot_be_compared_share_no_curve(data: Path, tmp_path: Pa
     assert [row.split(",")[0] for row in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]] == ["2"]
 
 
+def test_distances_by_truncation_of_an_earlier_metric_are_taken_away(data: Path, tmp_path: Path) -> None:
+    train(recipe(data, tmp_path / "run", "biggan", epochs=1), device="cpu")
+    assert len((tmp_path / "run" / "truncations.csv").read_text().splitlines()) > 2
+    train(recipe(data, tmp_path / "run", "biggan", epochs=2, metric="none"), device="cpu")
+    assert not (tmp_path / "run" / "truncations.csv").exists()
+
+
 def test_another_recipe_or_other_data_are_refused(data: Path, tmp_path: Path) -> None:
     train(recipe(data, tmp_path / "run", "mlp", epochs=1), device="cpu")
     before = losses(tmp_path / "run")
