@@ -38,8 +38,7 @@ CHUNK = 6  # times as long as a task: a machine may take minutes to start
 WORKERS = 4  # flow runs at once, if nobody says how many
 _POLL_SECONDS = 2.0
 _LOOK_SECONDS = 60.0  # between two looks at what flow runs have made: each lists the whole dataset
-_SILENCE_SECONDS = 7200.0  # without a new shard, or waiting for a GPU; the machine of such a run is taken for dead
-_SLOW = 5  # times as long as a shard takes, where that is more
+_SLOW = 5  # times as long as a shard takes, without a new one: a machine is taken for dead then, if not earlier or later by `Run`
 _AT_ONCE = 100  # flow runs read by one request
 _BEGINNINGS = 3  # how often to begin a dataset where machines are lost
 _DELETED = "its flow run was deleted"
@@ -79,11 +78,11 @@ class Chunk:
         for call in self._callbacks:
             call(self)
 
-    def is_silent(self, done: Numbers, patience: float) -> bool:
-        """Whether no shard has come for so many seconds that its machine must be dead. To be asked of running ones only: others
-        wait for a machine."""
+    def is_silent(self, is_running: bool, done: Numbers, patience: float) -> bool:
+        """Whether no shard has come for so many seconds that its machine must be dead. One that is not running waits for a
+        machine, the first or another one."""
         found = self._among(done)
-        if self._heard is None or found != self._count:
+        if self._heard is None or found != self._count or not is_running:
             self._count, self._heard = found, time.monotonic()
         return time.monotonic() > self._heard + patience
 
@@ -99,7 +98,8 @@ class Chunk:
             message = self._state.message if self._state else None
             raise RenderError(message or "its flow run ended without a word; see Prefect's log of it")
         # Without the time that a machine took to start: the next chunk is measured by this.
-        return {"made": rows, "failed": [], "held": [], "seconds": sum(row["seconds"] for row in rows)}
+        seconds, workers = sum(row["seconds"] for row in rows), len({row["worker"] for row in rows})
+        return {"made": rows, "failed": [], "held": [], "seconds": seconds, "workers": max(1, workers)}
 
     def _among(self, done: Numbers) -> set[tuple[str, int]]:
         return {(shard.split, shard.number) for shard in self._shards if shard.number in done[shard.split]}
@@ -116,6 +116,7 @@ class Deployments:
     """
 
     window = 1  # each waits for a machine of its own
+    cores = 1  # of which its flow runs know more
 
     def __init__(self, run: Run, dataset: Dataset, client: SyncPrefectClient, pace: Pace) -> None:
         self._run, self._dataset, self._client, self._pace = run, dataset, client, pace
@@ -150,7 +151,7 @@ class Deployments:
 
     def poll(self) -> None:
         """Look which flow runs have ended."""
-        patience = max(_SILENCE_SECONDS, _SLOW * (self._pace.seconds_per_shard or 0.0))
+        patience = max(60 * self._run.silence_minutes, _SLOW * (self._pace.seconds_per_shard or 0.0))
         waiting = list(self._running)
         states = {run.id: run.state for run in _read(self._client, waiting)}
         done = self._dataset.done() if time.monotonic() > self._looked + _LOOK_SECONDS else None
@@ -158,7 +159,7 @@ class Deployments:
         for number in waiting:
             state = states.get(number, Crashed(message=_DELETED))
             chunk = self._running[number]
-            if done and state and state.is_running() and chunk.is_silent(done, patience):
+            if done and state and chunk.is_silent(state.is_running(), done, patience):
                 state = _dead(self._client, number, patience)
             if state and state.is_final():
                 del self._running[number]
@@ -210,7 +211,7 @@ def begin_elsewhere(wanted: Recipe, run: Run, parts: int, stop: Stop) -> None:
     """
     with get_client(sync_client=True) as client:
         for _ in range(_BEGINNINGS):
-            state = _end_of(client, _start(run, written(wanted.content()), "0").id, stop)
+            state = _end_of(client, _start(run, written(wanted.content()), "0").id, 60 * run.silence_minutes, stop)
             found = read_record(Store(str(wanted.output)))
             if state.is_completed() or (found and len(found.recipe.parts) >= parts):
                 return  # what others make of it is in the receipts
@@ -219,8 +220,8 @@ def begin_elsewhere(wanted: Recipe, run: Run, parts: int, stop: Stop) -> None:
     raise RenderError(f"deployment {run.deployment}: {state.message}; see Prefect's log of the flow run")
 
 
-def _end_of(client: SyncPrefectClient, number: UUID, stop: Stop) -> State[Any]:
-    """The state in which a flow run ends; one that is silent for too long, or deleted, has crashed."""
+def _end_of(client: SyncPrefectClient, number: UUID, patience: float, stop: Stop) -> State[Any]:
+    """The state in which a flow run ends; one that runs for more than so many seconds, or is deleted, has crashed."""
     running: float | None = None
     while True:
         time.sleep(_POLL_SECONDS)
@@ -229,10 +230,9 @@ def _end_of(client: SyncPrefectClient, number: UUID, stop: Stop) -> State[Any]:
                 client.set_flow_run_state(number, Cancelling())
             found = _read(client, [number])
             state = found[0].state if found else Crashed(message=_DELETED)
-            if state and state.is_running():
-                running = running or time.monotonic()
-                if time.monotonic() > running + _SILENCE_SECONDS:
-                    state = _dead(client, number, _SILENCE_SECONDS)
+            running = (running or time.monotonic()) if state and state.is_running() else None
+            if running and time.monotonic() > running + patience:
+                state = _dead(client, number, patience)
             if state and state.is_final():
                 return state
         stop.raise_if_requested()

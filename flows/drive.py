@@ -84,9 +84,8 @@ def _result_of(future: PrefectFuture[Any]) -> Any:
         return error
 
 
-def stopping() -> AbstractContextManager[Stop]:
+def stopping(stop: Stop) -> AbstractContextManager[Stop]:
     """Signals as stop requests where Python allows it: in the main thread."""
-    stop = Stop()
     return stop_on_signals(stop) if threading.current_thread() is threading.main_thread() else nullcontext(stop)
 
 

@@ -14,14 +14,13 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.board import Board
 from flows.deployments import CHUNK, open_deployments
-from flows.drive import Call, drive
+from flows.drive import Call, drive, stopping
 from flows.pace import TASKS_PER_RUN, Pace
 from flows.parameters import Run
 from flows.runners import POOLS, Pool, PoolLost, open_pool
 from flows.tasks import render_block
 from gansynth.api import describe_error
 from gansynth.dataset import Dataset, missing, read_receipt
-from gansynth.environment import cores
 from gansynth.errors import StoreError
 from gansynth.plan import Plan, ShardPlan
 from gansynth.seeds import Seeds
@@ -87,16 +86,18 @@ class Job:
 
     def make(self) -> None:
         """Make the missing shards. What fails is on the board, or among the errors."""
-        take_over = False
-        for _ in range(POOLS):
-            if self.stop.requested or self.hopeless or next(self.todo(), None) is None:
-                break
-            if self._through_pool(take_over):
-                if self.board.held and not take_over:
-                    # What others held comes last, and is then made all the same: they may be gone.
-                    take_over, self.board.held = True, set()
-                elif self.run.runner != "deployment":
-                    break  # what failed here would fail again, but a flow run may just have lost its machine
+        take_over, pools = False, POOLS
+        existing = self.existing = self._count()
+        while pools and not self.stop.requested and not self.hopeless and next(self.todo(), None):
+            intact = self._through_pool(take_over)
+            if intact and self.board.held and not take_over:
+                # What others held comes last, and is then made all the same: they may be gone.
+                take_over, self.board.held = True, set()
+            elif intact and self.run.runner != "deployment":
+                break  # what failed here would fail again, but a flow run may just have lost its machine
+            else:
+                before, existing = existing, self._count()
+                pools = POOLS if existing > before else pools - 1
 
     def _through_pool(self, take_over: bool) -> bool:
         """Drive all missing shards through one pool; False if the pool broke and another should be tried."""
@@ -106,12 +107,12 @@ class Job:
         seconds = 60 * self.run.task_minutes * (CHUNK if elsewhere else 1)
         pace = Pace(sum(1 for _ in self.todo()), len(self.devices), seconds)
         self._recall(pace)
-        calls = self._calls(pace, take_over)
         with (
             open_deployments(self.run, self.dataset, pace)
             if elsewhere
             else open_pool(self.run, self.devices, self.stop) as pool
         ):
+            calls = self._calls(pace, pool.cores, take_over)
             intact = self._drive(pool, self._own(calls), pace)
             while intact and not self.stop.requested and (first := next(calls, None)):
                 more = chain([first], islice(calls, TASKS_PER_RUN - 1))
@@ -133,15 +134,15 @@ class Job:
                     pace.took(1, read_receipt(self.dataset.store, split, min(numbers)).seconds["wall"])
                 return
 
-    def _calls(self, pace: Pace, take_over: bool) -> Iterator[Call]:
-        """A task for each block of missing shards."""
+    def _calls(self, pace: Pace, cores: int, take_over: bool) -> Iterator[Call]:
+        """A task for each block of missing shards; its worker has a fair share of the cores."""
         todo = (shard.ordinal for shard in self.todo())
         task = render_block
         if self.run.timeout_minutes:
             task = task.with_options(timeout_seconds=60 * self.run.timeout_minutes)
         shared = {
             "url": self.dataset.store.url,
-            "encode_threads": max(1, cores() // len(self.devices)),
+            "encode_threads": max(1, cores // len(self.devices)),
             "allow_mixed": self.run.allow_mixed,
             "allow_code": self.run.allow_code,
             "take_over": take_over,
@@ -153,24 +154,31 @@ class Job:
 
     def _drive(self, pool: Pool, calls: Iterator[Call], pace: Pace) -> bool:
         intact = True
-        for result in drive(pool, calls, pool.window * len(self.devices), self.stop, self.board.refresh):
-            if isinstance(result, PoolLost):
-                intact = False
-                self.errors.append(str(result))
-            elif isinstance(result, Exception):
-                self.in_vain = 0 if self._has_grown() else self.in_vain + 1
-                self.errors.append(self._describe(result))
-            elif result is not None:
-                self.board.collect(result)
-                self.in_vain = 0 if result["made"] else self.in_vain + bool(result["failed"])
-                if result["made"]:
-                    pace.took(len(result["made"]), result["seconds"])
+        with stopping(self.stop):  # once more: Prefect takes signals for itself in a flow run within a flow run
+            for result in drive(pool, calls, pool.window * len(self.devices), self.stop, self.board.refresh):
+                if isinstance(result, PoolLost):
+                    intact = False
+                    self.errors.append(str(result))
+                elif isinstance(result, Exception):
+                    self.in_vain = 0 if self._has_grown() else self.in_vain + 1
+                    self.errors.append(self._describe(result))
+                elif result is not None:
+                    self.board.collect(result)
+                    self.in_vain = 0 if result["made"] else self.in_vain + bool(result["failed"])
+                    if result["made"]:
+                        pace.took(len(result["made"]), result["seconds"] / result["workers"])
         return intact
 
     def _has_grown(self) -> bool:
         """Whether there are more shards than before: a task that was interrupted does not tell what it has made."""
-        before, self.existing = self.existing, sum(map(len, self.dataset.done().values()))
+        before = self.existing
+        with suppress(StoreError):  # which may be what ails the task
+            self.existing = self._count()
         return self.existing > before
+
+    def _count(self) -> int:
+        """Number of shards of the dataset that exist."""
+        return sum(map(len, self.dataset.done().values()))
 
     def _describe(self, error: Exception) -> str:
         if isinstance(error, TaskRunTimeoutError):

@@ -9,10 +9,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from prefect import flow
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.parameters import Run, load_recipe
 from flows.synthesize import make
+from gansynth.dataset import Dataset
 from gansynth.errors import RecipeError
 from gansynth.recipe import Recipe
 
@@ -47,7 +49,15 @@ def nightly(
     """
     nights = parts(since, until or _tonight(), seeds_per_night, first_seed)
     wanted = load_recipe(Recipe, recipe, None, {**(overrides or {}), "seeds": nights})
-    return {**make(wanted, run), "nights": len(nights)}
+    made = make(wanted, run)
+    there = len(Dataset.open(str(wanted.output)).record.recipe.parts)
+    if until is None and there > len(nights):
+        get_run_logger().warning(
+            "since: %s gives %d nights, but the dataset has %d; unless this run came late, put the date back that it began with, or it "
+            "will not grow for %d nights",
+            *(since, len(nights), there, there - len(nights)),
+        )
+    return {**made, "nights": len(nights)}
 
 
 def parts(since: date, until: date, seeds_per_night: int, first_seed: int = 0) -> list[str]:

@@ -58,6 +58,12 @@ class Run(Workers):
     deployment: str = Field(
         "synthesize/shards", description="With deployment: the deployment of the flow synthesize that gets the chunks."
     )
+    silence_minutes: float = Field(
+        120.0,
+        gt=0,
+        description="With deployment: a flow run that has made no shard for so long, or for five times as long as a shard takes "
+        "where that is longer, is given up, since its machine must be dead. Longer than loading, waiting for GPUs and the first shard take.",
+    )
     allow_mixed: bool = Field(
         False, description="Go on with a dataset that was begun with another device or other versions of libraries."
     )

@@ -29,7 +29,7 @@ from gansynth.environment import choose_device, cores, visible_devices
 from gansynth.errors import InputError, RenderError
 from gansynth.stopping import Stop
 
-POOLS = 3  # how often to start one where they break
+POOLS = 3  # that may break one after another and leave nothing finished
 
 
 class PoolLost(RenderError):
@@ -58,6 +58,11 @@ class Pool(Protocol):
     @property
     def window(self) -> int:
         """Tasks for each worker that are submitted at a time."""
+        ...
+
+    @property
+    def cores(self) -> int:
+        """Of all machines together, which the workers share."""
         ...
 
 
@@ -89,18 +94,36 @@ def devices_of(run: Workers) -> tuple[str, ...]:
     """One torch device for each worker of a flow run: those of an existing Ray cluster, else those of this machine.
 
     Raises:
-        InputError: as `worker_devices`; or the cluster has GPUs and this machine has none, which begins the dataset.
+        InputError: as `worker_devices`; there is no such cluster; it has no GPU for the device cuda; or it has some and this
+            machine, which begins the dataset, has none.
     """
+    if run.runner == "ray" and run.device.startswith("cuda:"):
+        raise InputError(
+            f"--device: saw {run.device}, but Ray hands GPUs out by itself; use cuda, with CUDA_VISIBLE_DEVICES where Ray starts"
+        )
     if run.runner != "ray" or run.ray_address is None:
         return worker_devices(run.device, run.workers)
-    ray = _imported_ray()
-    with ray.init(address=run.ray_address, log_to_driver=False, logging_level="ERROR"):
-        resources = ray.cluster_resources()
+    resources = _resources(run.ray_address)
     gpus = int(resources.get("GPU", 0))
+    if run.device == "cuda" and not gpus:
+        raise InputError(f"--device: saw cuda, but the Ray cluster at {run.ray_address} has no GPU; use auto or cpu")
     if run.device == "cpu" or not gpus:
         return ("cpu",) * (run.workers or int(resources["CPU"]))
     choose_device("cuda")
     return ("cuda:0",) * (run.workers or gpus)
+
+
+def _resources(address: str) -> dict[str, float]:
+    """What a Ray cluster has. Raises InputError if there is none."""
+    ray = _imported_ray()
+    try:
+        with ray.init(address=address, log_to_driver=False, logging_level="ERROR"):
+            found: dict[str, float] = ray.cluster_resources()
+    except ConnectionError as error:
+        raise InputError(
+            f"--ray-address: saw {address}, where no Ray cluster answers ({error}); start one with `ray start --head`, or leave it out"
+        ) from None
+    return found
 
 
 @contextmanager
@@ -112,7 +135,8 @@ def open_pool(run: Workers, devices: tuple[str, ...], stop: Stop) -> Iterator[Po
         devices: see `devices_of`.
         stop: ends waiting for GPUs that another run uses.
     """
-    with _server_for_children(), _ray(run, devices) if run.runner == "ray" else _processes(devices, stop) as pool:
+    opened = _ray(run, devices, stop) if run.runner == "ray" else _processes(devices, stop)
+    with _server_for_children(), opened as pool:
         yield pool
 
 
@@ -134,7 +158,7 @@ class _Processes:
     window = 2  # the next one is there when a worker has finished
 
     def __init__(self, runner: TaskRunner[Any]) -> None:
-        self._runner = runner
+        self._runner, self.cores = runner, cores()
 
     def submit(self, task: Task[..., Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
         future: PrefectFuture[Any] = self._runner.submit(task, parameters)
@@ -163,14 +187,19 @@ def _processes(devices: tuple[str, ...], stop: Stop) -> Iterator[_Processes]:
             max_workers=len(devices), initializer=worker.start, initargs=(os.getpid(), devices, locks)
         ) as runner,
     ):
-        yield _Processes(runner)
+        pool = _Processes(runner)
+        try:
+            yield pool
+        except BaseException:
+            pool.end((), force=False)  # the runner waits for them
+            raise
 
 
 class _Ray:
     window = 1  # Ray runs whatever fits into the cluster
 
-    def __init__(self, runner: TaskRunner[Any], gpu: bool) -> None:
-        self._runner = runner
+    def __init__(self, runner: TaskRunner[Any], gpu: bool, cores: int) -> None:
+        self._runner, self.cores = runner, cores
         # max_calls=0: a worker process is kept from task to task, and with it the generator. Ray itself repeats the tasks
         # of a worker that is lost.
         self._options = {"num_gpus": 1 if gpu else 0, "num_cpus": 1, "max_calls": 0}
@@ -207,16 +236,18 @@ def _imported_ray() -> Any:
 
 
 @contextmanager
-def _ray(run: Workers, devices: tuple[str, ...]) -> Iterator[_Ray]:
-    _imported_ray()
+def _ray(run: Workers, devices: tuple[str, ...], stop: Stop) -> Iterator[_Ray]:
+    ray = _imported_ray()
     from prefect_ray import RayTaskRunner
 
-    gpu = devices[0].startswith("cuda")
+    gpu, own = devices[0].startswith("cuda"), run.ray_address is None
     # Ray gives each worker its own GPU, which is then the only one that it sees.
     variables = {"GANSYNTH_WORKER_DEVICE": "cuda:0" if gpu else "cpu"}
     options: dict[str, Any] = {"runtime_env": {"env_vars": variables}}
-    if run.ray_address is None:
+    if own:
         options |= {"num_cpus": len(devices), "num_gpus": len(devices) if gpu else 0, "include_dashboard": False}
         options |= {"log_to_driver": False, "logging_level": "ERROR"}
-    with RayTaskRunner(address=run.ray_address, init_kwargs=options) as runner:
-        yield _Ray(runner, gpu)
+    # local: whatever cluster this machine has or RAY_ADDRESS names is not asked for.
+    runner = RayTaskRunner(address=run.ray_address or "local", init_kwargs=options)
+    with kept(devices if own else (), stop), runner:  # a cluster keeps account of its GPUs by itself
+        yield _Ray(runner, gpu, cores() if own else int(ray.cluster_resources()["CPU"]))

@@ -35,6 +35,7 @@ from gansynth.progress import counted, duration, progress
 from gansynth.recipe import Recipe
 from gansynth.seeds import Seeds, parse_seeds
 from gansynth.session import begin, finish, resolve_for
+from gansynth.stopping import Stop
 
 
 @flow(name="synthesize", persist_result=False)
@@ -77,7 +78,7 @@ def make(wanted: Recipe, run: Run, chosen: Seeds | None = None) -> dict[str, Any
         )
     started = time.monotonic()
     with progress(plan.samples, "images", images_done(plan, dataset.done())) as advance:
-        with stopping() as stop:
+        with stopping(Stop()) as stop:
             job = Job(dataset, plan, chosen, run, devices, stop, Board(dataset, plan, advance))
             job.make()
         seconds = time.monotonic() - started
@@ -102,7 +103,7 @@ def begin_for(wanted: Recipe, run: Run) -> tuple[Dataset, Plan, tuple[str, ...]]
         raise InputError("output: the recipe names none; add `output: s3://...` that all machines can reach")
     resolved, found = resolve_for(wanted, "cpu", allow_code=run.allow_code)
     if found is None or len(found.recipe.parts) < len(resolved.parts):
-        with stopping() as stop:
+        with stopping(Stop()) as stop:
             begin_elsewhere(wanted, run, len(resolved.parts), stop)
     dataset = Dataset.open(wanted.output)
     return dataset, Plan(dataset.record.recipe.with_parts(resolved.parts)), ("elsewhere",) * (run.workers or WORKERS)

@@ -64,8 +64,8 @@ def render_block(
         credentials_block: see `Workers`; workers of a Ray cluster do not inherit the flow's environment.
 
     Returns:
-        `made` (a small dict a shard), `failed` (stem and error of each), `held` (stems of shards left to others), and the
-        `seconds` that they took, without loading the generator.
+        `made` (a small dict a shard), `failed` (stem and error of each), `held` (stems of shards left to others), the `seconds`
+        that they took, without loading the generator, and how many `workers` shared these.
 
     Raises:
         StoreError: storage failed for some shards, and there is another try; it makes only these.
@@ -102,6 +102,7 @@ def render_block(
         "failed": failed,
         "held": [shard.stem for shard in session.held],
         "seconds": spent,
+        "workers": 1,
     }
 
 

@@ -118,7 +118,7 @@ def train(
     """
     use_credentials(run.credentials_block)
     wanted = load_recipe(TrainingRecipe, recipe, output, overrides)
-    with stopping() as stop:
+    with stopping(Stop()) as stop:
         if wanted.sweep is None:
             device = choose_device(run.device)
             with kept((device,), stop):
@@ -150,10 +150,11 @@ def _sweep(recipe: TrainingRecipe, run: Workers, devices: tuple[str, ...], stop:
     lost = {"error": _LOST, "failed": True, "metric": ""}
     rows = [{"values": values, "folder": variant.folder, **lost} for values, variant in chosen]
     with progress(len(chosen), "runs") as advance:
-        for _ in range(POOLS):
+        pools, left = POOLS, calls
+        while pools and left and not stop.requested and not _through_pool(left, rows, run, devices, stop, advance):
+            before = len(left)
             left = [call for call, row in zip(calls, rows, strict=True) if row["error"] == _LOST]
-            if not left or stop.requested or _through_pool(left, rows, run, devices, stop, advance):
-                break
+            pools = POOLS if len(left) < before else pools - 1
     return rows
 
 

@@ -37,8 +37,15 @@ def verify(output: str, credentials_block: str | None = None) -> dict[str, int]:
     if problems:
         rows = [{"path": problem.path, "what": problem.what} for problem in problems[:_LISTED]]
         create_table_artifact(rows, key="problems", description=f"{len(problems):,} problems of {dataset.store.place}")
+        unmade = [problem for problem in problems if problem.shard and problem.path == problem.shard.stem]
+        first = next((problem for problem in problems if problem not in unmade), problems[0])
         raise StoreDamaged(
-            f"{dataset.store.place}: {counted(len(problems), 'problem')}, such as {problems[0].path}: {problems[0].what}; run the "
-            f"flow backfill, or `gansynth repair`"
+            f"{dataset.store.place}: {counted(len(problems), 'problem')}, such as {first.path}: {first.what}; "
+            + (
+                f"{len(unmade):,} of them shards that are not there, which a run may still be making; "
+                if unmade
+                else ""
+            )
+            + "run the flow backfill, or `gansynth repair`"
         )
     return {"shards": shards}

@@ -61,7 +61,9 @@ def session(url: str, encode_threads: int, allow_mixed: bool, allow_code: bool) 
 
 
 def _request_stop(number: int, frame: FrameType | None) -> None:
-    STOP.request(number)
+    # Prefect cancels the whole process group, and the flow then asks its workers too: twice would mean at once.
+    if not STOP.requested:
+        STOP.request(number)
 
 
 def _watch(parent: int) -> None:

@@ -36,4 +36,4 @@ def render_nothing(
         receipt.touch()
         row = {"shard": shard.stem, "images": shard.size, "rejected": 0, "images/s": shard.size / seconds}
         made.append({**row, "seconds": seconds, "bytes": 0, "worker": f"nobody:{os.getpid()}"})
-    return {"made": made, "failed": [], "held": [], "seconds": seconds * len(made)}
+    return {"made": made, "failed": [], "held": [], "seconds": seconds * len(made), "workers": 1}

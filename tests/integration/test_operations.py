@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from datetime import date
@@ -70,6 +71,21 @@ def test_a_missed_night_is_caught_up_and_earlier_ones_are_not_touched(
     gansynth.generate(gansynth.Recipe(**{**RECIPE, "seeds": seeds, "output": str(tmp_path / "at-once")}), device="cpu")
     assert content(tmp_path / "at-once") == before, "it matters how the nights came"
     assert list(check(Dataset.open(str(tmp_path / "nights")))) == []
+
+
+def test_a_date_that_has_been_moved_is_noticed(
+    prefect_server: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import nightly as module
+
+    monkeypatch.setattr(module, "get_run_logger", logging.getLogger)
+    monkeypatch.setattr(module, "_tonight", lambda: date(2026, 11, 3))
+    wanted = {**RECIPE, "output": str(tmp_path / "nights")}
+    found = module.nightly(wanted, since=date(2026, 11, 1), seeds_per_night=5, run=RUN)
+    assert found["nights"] == 3 and "put the date back" not in caplog.text
+    found = module.nightly(wanted, since=date(2026, 11, 3), seeds_per_night=5, run=RUN)
+    assert (found["nights"], found["shards"]) == (1, 0)
+    assert "it will not grow for 2 nights" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -141,7 +157,9 @@ def test_a_backfill_makes_missing_and_damaged_shards_of_the_chosen_nights(prefec
         (nights / f"{by_part[part].stem}.tar").write_bytes(b"damaged")
     missing = [shard for shard in plan if shard.part == 1][-1]
     (nights / f"{missing.stem}_stats.json").unlink()
-    with pytest.raises(GansynthError, match="4 problems, such as"):
+    with pytest.raises(
+        GansynthError, match=r"4 problems, such as .*tar: has 7 bytes.*1 of them shards that are not there"
+    ):
         verify(str(nights))
     found = backfill(str(nights), parts="1", run=RUN)
     assert (found["damaged"], found["shards"], found["complete"]) == (1, 2, True)
