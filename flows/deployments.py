@@ -116,7 +116,7 @@ class Deployments:
     """
 
     window = 1  # each waits for a machine of its own
-    cores = 1  # of which its flow runs know more
+    cores = 1  # its flow runs count their own
 
     def __init__(self, run: Run, dataset: Dataset, client: SyncPrefectClient, pace: Pace) -> None:
         self._run, self._dataset, self._client, self._pace = run, dataset, client, pace

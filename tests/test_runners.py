@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -12,7 +13,9 @@ import pytest
 import flows  # noqa: F401 - sets what Prefect reads when it is imported
 from flows import runners
 from flows.parameters import Run
-from gansynth.errors import InputError
+from gansynth.environment import cores
+from gansynth.errors import InputError, StoreError
+from gansynth.stopping import Stop
 
 
 @pytest.fixture
@@ -63,3 +66,38 @@ def test_a_cluster_that_cannot_do_it_is_refused(
     cluster(**resources)
     with pytest.raises(InputError, match=says):
         devices(device=device)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_workers_are_told_to_stop_where_the_flow_fails(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    told: list[str] = []
+    child = SimpleNamespace(terminate=lambda: told.append("SIGTERM"))
+    monkeypatch.setattr(runners.multiprocessing, "active_children", lambda: [child])
+    monkeypatch.setattr(runners, "ProcessPoolTaskRunner", lambda **options: nullcontext())
+    with pytest.raises(StoreError) if fails else nullcontext(), runners._processes(("cpu",), Stop()):
+        if fails:
+            raise StoreError("no answer")
+    assert told == (["SIGTERM"] if fails else []), "a pool waits for what its workers have begun"
+
+
+@pytest.mark.parametrize(("address", "asked", "keeps"), [(None, "local", ("cuda:0",)), ("auto", "auto", ())])
+def test_ray_on_this_machine_shares_its_gpus_with_other_runs(
+    cluster: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    asked: str,
+    keeps: tuple[str, ...],
+) -> None:
+    kept: list[tuple[str, ...]] = []
+    opened: list[str] = []
+
+    def runner(address: str, init_kwargs: dict[str, Any]) -> Any:
+        opened.append(address)
+        return nullcontext()
+
+    cluster(CPU=16)
+    monkeypatch.setitem(sys.modules, "prefect_ray", SimpleNamespace(RayTaskRunner=runner))
+    monkeypatch.setattr(runners, "kept", lambda devices, stop: nullcontext(kept.append(devices)))
+    with runners._ray(Run(runner="ray", ray_address=address), ("cuda:0",), Stop()) as pool:
+        assert pool.cores == (cores() if address is None else 16)
+    assert (opened, kept) == ([asked], [keeps])
