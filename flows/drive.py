@@ -16,6 +16,8 @@ from gansynth.stopping import GRACE_SECONDS, Stop, stop_on_signals
 
 Call = tuple[Task[..., Any], dict[str, Any]]
 "A task and its parameters."
+# The latter where a program calls a flow on import: each worker imports the program.
+_KILLED = 'workers were killed, or could not start (a program of one\'s own needs `if __name__ == "__main__":`)'
 
 
 def drive(
@@ -49,7 +51,7 @@ def drive(
         else:
             running.discard(ended)
             result = _result_of(ended)
-            reason = "workers were killed" if isinstance(result, Exception) and pool.is_broken(result) else None
+            reason = _KILLED if isinstance(result, Exception) and pool.is_broken(result) else None
             if reason is None:
                 yield result
         if reason is not None:
