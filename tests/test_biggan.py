@@ -256,6 +256,7 @@ def test_bfloat16_stays_near_float32(fashion: Any) -> None:
     assert half.weights_sha256 == fashion.weights_sha256
 
 
+@pytest.mark.slow
 def test_the_network_compiles_as_a_whole_and_gives_the_same_images(tiny_folder: Path, tiny: Any) -> None:
     generator: Any = gansynth.load_generator(str(tiny_folder))
     # Without a code generator behind it this takes a second; a break in the graph would be an error.

@@ -41,7 +41,7 @@ def test_the_pytorch_example_lowers_the_share_of_synthetic_images_and_goes_on_fr
     assert "a classifier of Bag, Coat" in more
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["2", pytest.param("0", marks=pytest.mark.slow)])
 def test_the_lightning_example_trains_on_real_and_synthetic_images(photos: Path, workers: str) -> None:
     said = run("train_lightning.py", photos, "--epochs", "2", "--workers", workers)
     assert "synthetic: 0.500" in said

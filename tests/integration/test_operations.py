@@ -74,17 +74,18 @@ def test_a_missed_night_is_caught_up_and_earlier_ones_are_not_touched(
 
 
 def test_a_date_that_has_been_moved_is_noticed(
-    prefect_server: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import nightly as module
 
     monkeypatch.setattr(module, "get_run_logger", logging.getLogger)
     monkeypatch.setattr(module, "_tonight", lambda: date(2026, 11, 3))
+    monkeypatch.setattr(module, "make", lambda wanted, run: {"shards": len(gansynth.generate(wanted).receipts)})
     wanted = {**RECIPE, "output": str(tmp_path / "nights")}
-    found = module.nightly(wanted, since=date(2026, 11, 1), seeds_per_night=5, run=RUN)
+    found = module.nightly.fn(wanted, since=date(2026, 11, 1), seeds_per_night=5)
     assert found["nights"] == 3 and "put the date back" not in caplog.text
-    found = module.nightly(wanted, since=date(2026, 11, 3), seeds_per_night=5, run=RUN)
-    assert (found["nights"], found["shards"]) == (1, 0)
+    found = module.nightly.fn(wanted, since=date(2026, 11, 3), seeds_per_night=5)
+    assert found == {"nights": 1, "shards": 0}
     assert "it will not grow for 2 nights" in caplog.text
 
 

@@ -48,7 +48,16 @@ def _all_shards_done(output: Path) -> bool:
     return len(receipts(output)) == _SHARDS
 
 
-@pytest.mark.parametrize("moment", [_begun, _making_a_tar, _tar_without_receipt, _half_done, _all_shards_done])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        _begun,
+        pytest.param(_making_a_tar, marks=pytest.mark.slow),
+        _tar_without_receipt,
+        pytest.param(_half_done, marks=pytest.mark.slow),
+        _all_shards_done,
+    ],
+)
 def test_a_killed_run_is_gone_on_with_as_if_nothing_had_happened(
     moment: Callable[[Path], bool], uninterrupted: Path, tmp_path: Path
 ) -> None:

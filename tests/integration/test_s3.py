@@ -84,7 +84,7 @@ def test_each_shard_takes_six_requests(s3: Server, bucket: str) -> None:
     assert {tuple(found) for found in acts.values()} == {(*claim, *look, *uploads, *release)}
 
 
-@pytest.mark.parametrize("suffix", [".tar", ".parquet", "_stats.json"])
+@pytest.mark.parametrize("suffix", [".tar", pytest.param(".parquet", marks=pytest.mark.slow), "_stats.json"])
 def test_a_worker_killed_in_the_middle_of_an_upload_leaves_nothing_to_be_picked_up(
     s3: Server, bucket: str, dataset: Path, suffix: str
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_discriminator_that_knows_nothing_learns_alone_at_first(
     assert not equal(tensors(trained.generator), before[0]) and not equal(tensors(trained.averaged), before[1])
 
 
-@pytest.mark.parametrize(("architecture", "steps"), [("dcgan", 2), ("biggan", 5)])
+@pytest.mark.parametrize(("architecture", "steps"), [("dcgan", 2), pytest.param("biggan", 5, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_remembers_that_its_discriminator_was_fresh(
     runs: dict[str, Path], data: Path, architecture: str, steps: int, tmp_path: Path
 ) -> None:
