@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
@@ -37,15 +39,15 @@ def verify(output: str, credentials_block: str | None = None) -> dict[str, int]:
     if problems:
         rows = [{"path": problem.path, "what": problem.what} for problem in problems[:_LISTED]]
         create_table_artifact(rows, key="problems", description=f"{len(problems):,} problems of {dataset.store.place}")
-        unmade = [problem for problem in problems if problem.shard and problem.path == problem.shard.stem]
-        first = next((problem for problem in problems if problem not in unmade), problems[0])
+        unmade = sum(map(_is_unmade, problems))
+        first = next(itertools.filterfalse(_is_unmade, problems), problems[0])
+        waiting = f"{unmade:,} of them shards that are not there, which a run may still be making; " if unmade else ""
         raise StoreDamaged(
-            f"{dataset.store.place}: {counted(len(problems), 'problem')}, such as {first.path}: {first.what}; "
-            + (
-                f"{len(unmade):,} of them shards that are not there, which a run may still be making; "
-                if unmade
-                else ""
-            )
-            + "run the flow backfill, or `gansynth repair`"
+            f"{dataset.store.place}: {counted(len(problems), 'problem')}, such as {first.path}: {first.what}; {waiting}run the flow "
+            f"backfill, or `gansynth repair`"
         )
     return {"shards": shards}
+
+
+def _is_unmade(problem: check.Problem) -> bool:
+    return problem.shard is not None and problem.path == problem.shard.stem
