@@ -23,7 +23,7 @@ def backfill(
     output: str,
     parts: str | None = None,
     verify: bool = True,
-    run: Run = Run(),  # noqa: B008 - it is frozen
+    run: Run = Run(),
 ) -> dict[str, Any]:
     """Make the missing and the damaged shards of a dataset again, with the bytes that they had.
 

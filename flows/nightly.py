@@ -27,7 +27,7 @@ def nightly(
     first_seed: int = 0,
     until: date | None = None,
     overrides: dict[str, Any] | None = None,
-    run: Run = Run(),  # noqa: B008 - it is frozen
+    run: Run = Run(),
 ) -> dict[str, Any]:
     """Append a part for every night that has none yet, and make what is missing of all of them.
 

@@ -44,7 +44,7 @@ def synthesize(
     output: str | None = None,
     overrides: dict[str, Any] | None = None,
     shards: str | None = None,
-    run: Run = Run(),  # noqa: B008 - it is frozen
+    run: Run = Run(),
 ) -> dict[str, Any]:
     """Make the missing shards of a recipe on all workers; finish the dataset and announce it when none is missing.
 

@@ -97,7 +97,7 @@ def train(
     recipe: str | dict[str, Any],
     output: str | None = None,
     overrides: dict[str, Any] | None = None,
-    run: Workers = Workers(),  # noqa: B008 - it is frozen
+    run: Workers = Workers(),
 ) -> dict[str, Any]:
     """Train a generator, or all variants of a sweep; what was interrupted goes on.
 
@@ -228,7 +228,7 @@ def _show(rows: list[dict[str, Any]], text: str) -> None:
 def train_and_synthesize(
     training: str | dict[str, Any],
     synthesis: str | dict[str, Any],
-    run: Workers = Workers(),  # noqa: B008 - it is frozen
+    run: Workers = Workers(),
 ) -> dict[str, Any]:
     """Train a generator, then make a dataset with it (with the best one of a sweep).
 

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-import flows  # noqa: F401 - sets what Prefect reads when it is imported
 from flows import deployments
 from flows.pace import Pace
 from flows.parameters import Run

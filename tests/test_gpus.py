@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import flows  # noqa: F401 - sets what Prefect reads when it is imported
 from flows import gpus
 from gansynth.errors import Interrupted
 from gansynth.stopping import Stop

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import flows  # noqa: F401 - sets what Prefect reads when it is imported
 from flows import guard
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import flows  # noqa: F401 - sets what Prefect reads when it is imported
 import gansynth
 from flows import job, worker
 from flows.parameters import Run

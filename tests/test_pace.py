@@ -7,7 +7,6 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-import flows  # noqa: F401 - sets what Prefect reads when it is imported
 from flows.pace import Pace
 
 WANTED = 300.0

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import flows  # noqa: F401 - sets what Prefect reads when it is imported
 from flows import runners
 from flows.parameters import Run
 from gansynth.environment import cores
